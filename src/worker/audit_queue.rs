@@ -16,6 +16,7 @@ pub struct AuditQueue {
     writer: OnceLock<Thread>,
     dropped: AtomicU64,
     closed: AtomicBool,
+    failing: AtomicBool,
 }
 
 impl Default for AuditQueue {
@@ -26,6 +27,7 @@ impl Default for AuditQueue {
             writer: OnceLock::new(),
             dropped: AtomicU64::new(0),
             closed: AtomicBool::new(false),
+            failing: AtomicBool::new(false),
         }
     }
 }
@@ -52,6 +54,22 @@ impl AuditQueue {
     /// Whether a push would be dropped now.
     pub fn is_full(&self) -> bool {
         self.records.is_full()
+    }
+
+    /// Said by the writer: whether its last write failed.
+    pub fn set_failing(&self, failing: bool) {
+        self.failing.store(failing, Ordering::Relaxed);
+    }
+
+    /// Whether the audit cannot be kept now: the last write failed, or there is no room. What new connections are
+    /// refused by where `audit.on_full` is `refuse`.
+    pub fn is_failing(&self) -> bool {
+        self.failing.load(Ordering::Relaxed) || self.is_full()
+    }
+
+    /// The writer's side: the next record, if there is one now.
+    pub fn pop(&self) -> Option<Record> {
+        self.records.pop()
     }
 
     /// No more records will come: the writer ends once it has taken what is here.

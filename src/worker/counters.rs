@@ -1,5 +1,6 @@
 //! What one worker counts. The worker alone writes; the control thread reads and adds up.
 
+use crate::config::Config;
 use crate::stats::{Counter, Histogram};
 use crate::tls::Declined;
 use crate::trust::{CacheStats, Reason};
@@ -10,6 +11,8 @@ use std::sync::Arc;
 pub struct Counters {
     /// One for each listener, by its index in the configuration.
     pub listeners: Vec<ListenerCounters>,
+    /// One for each site, by its index in the configuration.
+    pub sites: Vec<SiteCounters>,
     /// One for each server of each backend, by index.
     pub backends: Vec<Vec<ServerCounters>>,
     pub chain_cache: Arc<CacheStats>,
@@ -39,18 +42,38 @@ pub struct ListenerCounters {
     pub active: Counter,
     /// A gauge.
     pub handshakes_in_flight: Counter,
-    /// By version (1.2, 1.3) and kind (full, resumed).
-    pub handshakes: [[Counter; 2]; 2],
-    /// By key exchange group, see [`GROUPS`]; the last is "other".
-    pub groups: [Counter; GROUPS.len()],
-    /// By [`Reason::index`], over all sites of the listener.
+    /// Finished ones by [`VERSIONS`], [`KINDS`] and [`GROUPS`]; see [`Counters::count_handshake`].
+    pub handshakes: [[[Counter; GROUPS.len()]; KINDS.len()]; VERSIONS.len()],
+    /// By [`Reason::index`], those that ended before a site was known; see [`Counters::count_failure`].
     pub failures: [Counter; Reason::ALL.len()],
     /// Accept to established: full, resumed.
     pub handshake_time: [Histogram; 2],
 }
 
-/// Key exchange groups that have a counter of their own.
-pub const GROUPS: [&str; 5] = ["X25519MLKEM768", "X25519", "secp256r1", "secp384r1", "other"];
+/// Counters of one site in one worker.
+#[derive(Debug)]
+pub struct SiteCounters {
+    /// By [`Reason::index`].
+    pub failures: [Counter; Reason::ALL.len()],
+}
+
+/// Protocol versions that have counters of their own.
+pub const VERSIONS: [&str; 2] = ["1.2", "1.3"];
+
+/// Kinds of a handshake; `hrr` is a full one that took a HelloRetryRequest.
+pub const KINDS: [&str; 3] = ["full", "resumed", "hrr"];
+
+/// Key exchange groups that have counters of their own, then any other one, then no key exchange at all (a TLS 1.2
+/// resumption).
+pub const GROUPS: [&str; 6] = ["X25519MLKEM768", "X25519", "secp256r1", "secp384r1", "other", "none"];
+
+/// Places in [`KINDS`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Full = 0,
+    Resumed = 1,
+    Retried = 2,
+}
 
 /// Counters of one server of a backend in one worker.
 #[derive(Debug, Default)]
@@ -59,13 +82,24 @@ pub struct ServerCounters {
     pub active: Counter,
     pub connections: Counter,
     pub connect_failures: Counter,
+    /// A gauge: 1 while this worker holds the server to be down, 0 else.
+    pub down: Counter,
 }
 
 impl Counters {
-    /// Zeroes for `listeners` listeners and backends with so many servers each.
+    /// Zeroes for everything that `config` names.
+    pub fn for_config(config: &Config) -> Counters {
+        let servers: Vec<usize> = config.backends.iter().map(|backend| backend.servers.len()).collect();
+        let mut counters = Counters::new(config.listeners.len(), &servers);
+        counters.sites = config.sites.iter().map(|_| SiteCounters::default()).collect();
+        counters
+    }
+
+    /// Zeroes for `listeners` listeners and backends with so many servers each; no site.
     pub fn new(listeners: usize, servers: &[usize]) -> Counters {
         Counters {
             listeners: (0..listeners).map(|_| ListenerCounters::default()).collect(),
+            sites: Vec::new(),
             backends: servers.iter().map(|n| (0..*n).map(|_| ServerCounters::default()).collect()).collect(),
             chain_cache: Arc::default(),
             bytes_in: Counter::default(),
@@ -78,6 +112,35 @@ impl Counters {
             busy_micros: Counter::default(),
         }
     }
+
+    /// Counts one finished handshake, accept to established in `micros`.
+    pub fn count_handshake(&self, listener: usize, version: &str, kind: Kind, group: Option<&str>, micros: u64) {
+        let Some(counters) = self.listeners.get(listener) else { return };
+        let version = usize::from(version != VERSIONS[0]);
+        counters.handshakes[version][kind as usize][group_index(group)].increment();
+        counters.handshake_time[usize::from(kind == Kind::Resumed)].record(micros);
+    }
+
+    /// Counts one failed handshake, once: with its site where that was known, else with the listener.
+    pub fn count_failure(&self, listener: usize, site: Option<usize>, reason: Reason) {
+        if let Some(site) = site.and_then(|site| self.sites.get(site)) {
+            site.failures[reason.index()].increment();
+        } else if let Some(listener) = self.listeners.get(listener) {
+            listener.failures[reason.index()].increment();
+        }
+    }
+}
+
+/// The place in [`GROUPS`].
+fn group_index(group: Option<&str>) -> usize {
+    let name = group.unwrap_or("none");
+    GROUPS.iter().position(|known| *known == name).unwrap_or(GROUPS.len() - 2)
+}
+
+impl Default for SiteCounters {
+    fn default() -> Self {
+        SiteCounters { failures: std::array::from_fn(|_| Counter::default()) }
+    }
 }
 
 impl Default for ListenerCounters {
@@ -87,9 +150,45 @@ impl Default for ListenerCounters {
             active: Counter::default(),
             handshakes_in_flight: Counter::default(),
             handshakes: Default::default(),
-            groups: Default::default(),
             failures: std::array::from_fn(|_| Counter::default()),
             handshake_time: Default::default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_counted_once_with_its_site_or_else_with_its_listener() {
+        let mut counters = Counters::new(1, &[1]);
+        counters.sites.push(SiteCounters::default());
+        counters.count_failure(0, Some(0), Reason::Revoked);
+        counters.count_failure(0, None, Reason::NotTls);
+        assert_eq!(counters.sites[0].failures[Reason::Revoked.index()].value(), 1);
+        assert_eq!(counters.listeners[0].failures[Reason::Revoked.index()].value(), 0);
+        assert_eq!(counters.listeners[0].failures[Reason::NotTls.index()].value(), 1);
+    }
+
+    #[test]
+    fn a_group_that_nobody_foresaw_is_counted_as_other_and_an_absent_one_as_none() {
+        let counters = Counters::new(1, &[]);
+        counters.count_handshake(0, "1.3", Kind::Full, Some("X25519"), 300);
+        counters.count_handshake(0, "1.3", Kind::Full, Some("sect163k1"), 300);
+        counters.count_handshake(0, "1.2", Kind::Resumed, None, 100);
+        let handshakes = &counters.listeners[0].handshakes;
+        assert_eq!(handshakes[1][0][1].value(), 1);
+        assert_eq!(handshakes[1][0][4].value(), 1);
+        assert_eq!(handshakes[0][1][5].value(), 1);
+        assert_eq!(counters.listeners[0].handshake_time[1].counts().iter().sum::<u64>(), 1);
+    }
+
+    #[test]
+    fn a_listener_or_site_out_of_range_counts_nothing_and_does_not_panic() {
+        let counters = Counters::new(1, &[]);
+        counters.count_failure(7, Some(9), Reason::Internal);
+        counters.count_handshake(7, "1.3", Kind::Full, None, 1);
+        assert_eq!(counters.listeners[0].failures.iter().map(Counter::value).sum::<u64>(), 0);
     }
 }
