@@ -2,7 +2,11 @@
 
 #![forbid(unsafe_code)]
 
+use std::process::ExitCode;
+
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn main() {}
+fn main() -> ExitCode {
+    ExitCode::from(countersign::cli::countersign(std::env::args_os()))
+}

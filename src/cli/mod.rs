@@ -1,1 +1,100 @@
-//! Under construction.
+//! Arguments to calls: what each command takes, and who answers it. No work is done here.
+//!
+//! A command lives in a file of its own with an `…Args` type and one function from it to an exit code. A command that
+//! the contract promises and that is not built yet says so and exits with [`exit::USAGE`].
+
+#![forbid(unsafe_code)]
+
+pub mod check;
+
+use clap::{Args, Parser, Subcommand};
+use std::ffi::OsString;
+
+/// Exit codes, as the contract has them.
+pub mod exit {
+    /// Clean, drained, or warnings only.
+    pub const OK: u8 = 0;
+    /// The command says no: a client refused, a certificate about to expire, a drain cut short.
+    pub const REFUSED: u8 = 1;
+    /// The command line cannot be understood, or asks for what is not there yet.
+    pub const USAGE: u8 = 64;
+    /// An address is in use, or nobody answers.
+    pub const UNAVAILABLE: u8 = 69;
+    /// A fault of ours.
+    pub const INTERNAL: u8 = 70;
+    /// The operating system lacks something needed.
+    pub const OS: u8 = 71;
+    /// A file that may not be read, a port that may not be bound.
+    pub const PERMISSION: u8 = 77;
+    /// Bad configuration, a missing file included.
+    pub const CONFIG: u8 = 78;
+}
+
+/// Mutual-TLS terminator: admits clients by certificate and hands their decrypted bytes to a backend.
+#[derive(Debug, Parser)]
+#[command(name = "countersign", version, max_term_width = 100, arg_required_else_help = true)]
+struct Countersign {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run in the foreground until a signal
+    Run(Absent),
+    /// Make a throw-away PKI and backend, and serve them to try with curl
+    Demo(Absent),
+    /// Load everything that a run would load and say each fault with its file, line and key
+    Check(check::CheckArgs),
+    /// Say whether a client would be let in, and why
+    Explain(Absent),
+    /// A development CA: make certificates, broken ones too, and CRLs
+    Pki(Absent),
+    /// List every certificate and CRL in use with its expiry
+    Certs(Absent),
+    /// Talk to a running server over its admin socket (not yet supported)
+    Ctl(Absent),
+    /// Watch a running server in the terminal (not yet supported)
+    Top(Absent),
+}
+
+/// Whatever follows a command that is not there yet: taken, so that the answer is about the command.
+#[derive(Debug, Args)]
+#[command(disable_help_flag = true)]
+struct Absent {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    rest: Vec<OsString>,
+}
+
+/// Runs the terminator's program on these arguments (the first is the program's name) and answers its exit code.
+pub fn countersign(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    let command = match parse::<Countersign>(arguments) {
+        Ok(program) => program.command,
+        Err(code) => return code,
+    };
+    match command {
+        Command::Run(_) => absent("run"),
+        Command::Demo(_) => absent("demo"),
+        Command::Check(args) => check::check(args),
+        Command::Explain(_) => absent("explain"),
+        Command::Pki(_) => absent("pki"),
+        Command::Certs(_) => absent("certs"),
+        Command::Ctl(_) => absent("ctl"),
+        Command::Top(_) => absent("top"),
+    }
+}
+
+/// Parses a program's arguments. `Err` is the exit code where clap has answered already: help and version are
+/// [`exit::OK`], anything it refuses is [`exit::USAGE`].
+pub fn parse<P: Parser>(arguments: impl IntoIterator<Item = OsString>) -> Result<P, u8> {
+    P::try_parse_from(arguments).map_err(|error| {
+        // Nothing to do where even the terminal is gone: the code still tells.
+        let _ = error.print();
+        if error.use_stderr() { exit::USAGE } else { exit::OK }
+    })
+}
+
+fn absent(command: &str) -> u8 {
+    eprintln!("countersign {command}: not yet supported; `countersign --help` lists what is");
+    exit::USAGE
+}
