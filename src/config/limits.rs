@@ -39,3 +39,15 @@ pub const RING_COMPLETIONS: u32 = 8192;
 pub const TASKS_PER_TURN_MAX: usize = 256;
 /// Sites of one configuration.
 pub const SITES_MAX: usize = 4096;
+/// Bytes of a PROXY header from a balancer in front of us: HAProxy's own buffer, so that no sender is longer in practice.
+pub const PROXY_HEADER_BYTES_MAX: usize = 16 << 10;
+/// Bytes of the AUTHORITY TLV that we send; HAProxy refuses longer ones.
+pub const PROXY_AUTHORITY_BYTES_MAX: usize = 255;
+/// Bytes of one text in the SSL TLV that we send; HAProxy refuses an SSL TLV past 1 KiB.
+pub const PROXY_TEXT_BYTES_MAX: usize = 512;
+/// Bytes of one text in an audit line, escapes counted; a SPIFFE identity has at most 2048.
+pub const AUDIT_TEXT_BYTES_MAX: usize = 2100;
+/// Bytes of one list in an audit line (`san`), escapes counted.
+pub const AUDIT_LIST_BYTES_MAX: usize = 8 << 10;
+/// Bytes of one audit line, newline included: follows from the two above, and stays below journald's 48 KiB.
+pub const AUDIT_LINE_BYTES_MAX: usize = 40 << 10;

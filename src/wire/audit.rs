@@ -1,7 +1,16 @@
 //! The audit's records and their one-line JSON form (contract section 5). Workers make records; the control side
 //! writes them.
 
+mod line;
+mod text;
+
+#[cfg(test)]
+mod tests;
+
+pub use line::write_line;
+
 use crate::trust::{Leaf, Reason};
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -9,6 +18,25 @@ use std::time::SystemTime;
 /// 16 bytes, a UUID version 7: time-ordered, printed as 32 lower-case hex digits; the same bytes are the PROXY v2 UNIQUE_ID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ConnectionId(pub [u8; 16]);
+
+impl ConnectionId {
+    /// The identifier of a connection accepted at `unix_millis` (RFC 9562 section 5.7: 48 bits of time, the version, the
+    /// variant, and what is left of `random`).
+    pub fn new(unix_millis: u64, random: [u8; 10]) -> ConnectionId {
+        let mut id = [0; 16];
+        id[..6].copy_from_slice(&unix_millis.to_be_bytes()[2..]);
+        id[6..].copy_from_slice(&random);
+        id[6] = 0x70 | (id[6] & 0x0f);
+        id[8] = 0x80 | (id[8] & 0x3f);
+        ConnectionId(id)
+    }
+}
+
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
 
 /// One line of the audit.
 #[derive(Debug, Clone)]
