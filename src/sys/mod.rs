@@ -1,1 +1,40 @@
-//! Under construction.
+//! The kernel, and the only `unsafe` of the program: ring, buffers, sockets, timers, CPU affinity.
+//!
+//! Everything above speaks to [`Reactor`], [`Socket`], [`Acceptor`] and [`Lease`]. Behind them stands a [`Kernel`]:
+//! io_uring in production, a scripted one in simulations. What holds for all of them:
+//!
+//! - A buffer or descriptor that an operation uses belongs to the operation until its last completion, whatever
+//!   becomes of the future that started it.
+//! - Dropping a future cancels its operation. What the operation still brings (bytes in a buffer, an accepted
+//!   descriptor) is given back, never leaked; bytes so lost are lost, so only a connection that ends may do it.
+//! - Completions carry a generation: one that comes late never reaches a newer operation.
+
+mod acceptor;
+pub mod affinity;
+mod buffers;
+mod kernel;
+pub mod limits;
+mod listen;
+mod missing;
+mod operation;
+mod reactor;
+mod remote;
+mod runtime;
+mod socket;
+mod timers;
+mod uring;
+
+pub use acceptor::Acceptor;
+pub use buffers::{BufferSizes, Lease, Size};
+pub use kernel::{Completion, End, Family, Kernel, Operation, Token, Wait};
+pub use listen::{ListenOptions, listen, probe_address};
+pub use missing::Missing;
+pub use reactor::Reactor;
+pub use remote::{Remote, Woken};
+pub use runtime::Runtime;
+pub use socket::{Address, Socket};
+pub use timers::Sleep;
+pub use uring::{RingOptions, Uring, probe};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,75 @@
+//! A listening socket of one worker, as a stream of connections.
+
+use super::kernel::Operation;
+use super::operation::Flight;
+use super::reactor::{Keep, Memory, Reactor};
+use super::socket::{Descriptor, Socket, check};
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::{AsRawFd, IntoRawFd};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+/// Accepts for as long as it lives. Dropping it closes the listening socket; what the kernel had already accepted for
+/// it is closed too, so take with [`Acceptor::stop`] first what came.
+#[derive(Debug)]
+pub struct Acceptor {
+    descriptor: Rc<Descriptor>,
+    reactor: Rc<Reactor>,
+    flight: Option<Flight>,
+    stopping: bool,
+}
+
+impl Acceptor {
+    /// Takes over a bound and listening socket.
+    pub fn new(reactor: &Rc<Reactor>, listener: TcpListener) -> Acceptor {
+        debug_assert!(listener.as_raw_fd() >= 0);
+        let descriptor = Rc::new(Descriptor { reactor: reactor.clone(), raw: listener.into_raw_fd() });
+        Acceptor { descriptor, reactor: reactor.clone(), flight: None, stopping: false }
+    }
+
+    /// The next connection. After an error the caller waits a little before it asks again: the kernel lacks
+    /// descriptors or memory, or the connection was gone already.
+    pub async fn accept(&mut self) -> io::Result<Socket> {
+        std::future::poll_fn(|cx| self.poll_accept(cx)).await.unwrap_or_else(|| Err(io::ErrorKind::NotConnected.into()))
+    }
+
+    /// Stops accepting and resolves to what had come before; `None` once there is no more.
+    pub async fn stop(&mut self) -> Option<Socket> {
+        if !std::mem::replace(&mut self.stopping, true)
+            && let Some(flight) = &self.flight
+        {
+            flight.cancel();
+        }
+        loop {
+            match std::future::poll_fn(|cx| self.poll_accept(cx)).await {
+                Some(Ok(socket)) => return Some(socket),
+                Some(Err(_)) => {}
+                None => return None,
+            }
+        }
+    }
+
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Socket>>> {
+        loop {
+            if self.flight.is_none() && self.stopping {
+                return Poll::Ready(None);
+            }
+            let flight = self.flight.get_or_insert_with(|| {
+                let operation = Operation::Accept { listener: self.descriptor.raw };
+                let keep = Keep { descriptor: self.descriptor.clone(), memory: Memory::None };
+                // SAFETY: the operation has no pointers; the descriptor is kept.
+                unsafe { Flight::start(&self.reactor, operation, keep) }
+            });
+            match flight.poll_next(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(None) => self.flight = None,
+                Poll::Ready(Some(outcome)) => match check(outcome.result) {
+                    Ok(raw) => return Poll::Ready(Some(Ok(Socket::accepted(&self.reactor, raw)))),
+                    Err(error) if error.raw_os_error() == Some(libc::ECANCELED) => {}
+                    Err(error) => return Poll::Ready(Some(Err(error))),
+                },
+            }
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! What the reactor asks of a kernel. Three may stand here: io_uring, epoll, and a scripted one for simulations.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::RawFd;
+use std::time::{Instant, SystemTime};
+
+/// Names one operation in flight: a slot's index and its generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Token(pub u64);
+
+/// An operation to start. Pointers stay valid and unaliased until the operation's last completion: the reactor keeps
+/// what they point to in the operation's slot.
+#[derive(Debug, Clone, Copy)]
+pub enum Operation {
+    /// Many completions, each with a new descriptor, until one without `more`.
+    Accept { listener: RawFd },
+    /// One completion: bytes in a buffer of group `group`, 0 for the end, or ENOBUFS.
+    Receive { socket: RawFd, group: u16 },
+    /// One completion: bytes sent, perhaps fewer than `len`.
+    Send { socket: RawFd, data: *const u8, len: u32 },
+    /// One completion: 0.
+    Connect { socket: RawFd, address: *const libc::sockaddr, len: u32 },
+    /// One completion: bytes read, at most `len` (the eventfd of [`super::Remote`]).
+    Read { file: RawFd, data: *mut u8, len: u32 },
+}
+
+/// What became of an operation.
+#[derive(Debug, Clone, Copy)]
+pub struct Completion {
+    pub token: Token,
+    /// As the system call would have returned it: a count or descriptor, or a negated errno.
+    pub result: i32,
+    /// The buffer that was filled, of the group that the operation named.
+    pub buffer: Option<u16>,
+    /// More completions of the same operation follow.
+    pub more: bool,
+}
+
+/// How long a turn may sleep.
+#[derive(Debug, Clone, Copy)]
+pub enum Wait {
+    /// Not at all: tasks are ready.
+    Not,
+    /// Until a completion, or this moment.
+    Until(Instant),
+    /// Until a completion.
+    Forever,
+}
+
+/// Which family a new socket belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    V4,
+    V6,
+    Unix,
+}
+
+/// Which end of a connected socket an address is asked of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    Local,
+    Peer,
+}
+
+/// A kernel. One thread; the methods are called by the reactor alone.
+pub trait Kernel {
+    /// Queues an operation; its completions come from later turns.
+    ///
+    /// # Safety
+    /// Pointers in `operation` must stay valid, and what they point to untouched, until the completion without `more`.
+    unsafe fn start(&mut self, token: Token, operation: Operation);
+
+    /// Asks that an operation end early. It still completes, as cancelled or as what it became before.
+    fn cancel(&mut self, token: Token);
+
+    /// Submits what is queued and collects completions, sleeping at most as `wait` says.
+    fn turn(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<()>;
+
+    /// How many buffers a group has.
+    fn buffers(&self, group: u16) -> usize;
+
+    /// Where the bytes of a buffer lie and how many it has. The buffer was handed out by a completion.
+    fn buffer(&mut self, group: u16, buffer: u16) -> (*mut u8, usize);
+
+    /// Takes a buffer back.
+    fn recycle(&mut self, group: u16, buffer: u16);
+
+    /// The monotonic clock.
+    fn now(&self) -> Instant;
+
+    /// The wall clock.
+    fn wall(&self) -> SystemTime;
+
+    /// A new stream socket, close-on-exec, without Nagle's delay.
+    fn socket(&mut self, family: Family) -> io::Result<RawFd>;
+
+    /// Closes a descriptor that no operation uses any more.
+    fn close(&mut self, file: RawFd);
+
+    /// Ends the sending direction.
+    fn shutdown_send(&mut self, socket: RawFd) -> io::Result<()>;
+
+    /// Makes the coming close of a TCP socket a reset.
+    fn reset_on_close(&mut self, socket: RawFd);
+
+    /// The IP address of one end; an error for a unix socket.
+    fn address(&mut self, socket: RawFd, end: End) -> io::Result<SocketAddr>;
+}

@@ -1,0 +1,93 @@
+//! Moments that futures wait for. Deadlines that move with every byte are kept by their owners, who sleep again when
+//! they wake too early, so that traffic costs no timer work.
+
+use super::reactor::Reactor;
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+#[derive(Debug, Default)]
+pub(super) struct Timers {
+    wakers: BTreeMap<(Instant, u64), Waker>,
+    next: u64,
+}
+
+impl Timers {
+    pub fn soonest(&self) -> Option<Instant> {
+        self.wakers.keys().next().map(|(moment, _)| *moment)
+    }
+
+    /// Takes out the wakers of all moments that have come.
+    pub fn take_due(&mut self, now: Instant) -> Vec<Waker> {
+        let mut due = Vec::new();
+        while let Some(entry) = self.wakers.first_entry()
+            && entry.key().0 <= now
+        {
+            due.push(entry.remove());
+        }
+        due
+    }
+
+    fn insert(&mut self, moment: Instant, waker: Waker) -> (Instant, u64) {
+        let key = (moment, self.next);
+        self.next += 1;
+        self.wakers.insert(key, waker);
+        key
+    }
+}
+
+/// Resolves once the reactor's clock has reached a moment.
+#[derive(Debug)]
+pub struct Sleep {
+    reactor: Rc<Reactor>,
+    moment: Instant,
+    key: Option<(Instant, u64)>,
+}
+
+impl Reactor {
+    /// A future that waits for `moment`; past moments are ready at once.
+    pub fn sleep_until(self: &Rc<Self>, moment: Instant) -> Sleep {
+        Sleep { reactor: self.clone(), moment, key: None }
+    }
+
+    /// `future`, or `None` once `moment` has come.
+    pub async fn until<T>(self: &Rc<Self>, moment: Instant, future: impl Future<Output = T>) -> Option<T> {
+        futures_lite::future::or(async { Some(future.await) }, async {
+            self.sleep_until(moment).await;
+            None
+        })
+        .await
+    }
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        this.forget();
+        if this.reactor.now() >= this.moment {
+            return Poll::Ready(());
+        }
+        this.key = Some(this.reactor.timers().insert(this.moment, cx.waker().clone()));
+        Poll::Pending
+    }
+}
+
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        self.forget();
+    }
+}
+
+impl Sleep {
+    fn forget(&mut self) {
+        if let Some(key) = self.key.take() {
+            // A waker is dropped outside the borrow: it may be the last hold on a task.
+            let waker = self.reactor.timers().wakers.remove(&key);
+            drop(waker);
+        }
+    }
+}

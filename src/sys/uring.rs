@@ -1,0 +1,210 @@
+//! The io_uring kernel: SINGLE_ISSUER and DEFER_TASKRUN, one enter a turn, restricted to the operations in use.
+
+mod memory;
+
+use super::buffers::BufferSizes;
+use super::kernel::{Completion, End, Family, Kernel, Operation, Token, Wait};
+use super::missing::Missing;
+use io_uring::types::{Fd, SubmitArgs, Timespec};
+use io_uring::{IoUring, cqueue, opcode, register::Restriction, squeue};
+use memory::ProvidedBuffers;
+use socket2::{Domain, SockRef, Socket, Type};
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::time::{Duration, Instant, SystemTime};
+
+/// Sizes of a ring.
+#[derive(Debug, Clone, Copy)]
+pub struct RingOptions {
+    /// Submission entries; when they run out, an extra enter makes room.
+    pub entries: u32,
+    /// Completion entries.
+    pub completions: u32,
+    pub buffers: BufferSizes,
+}
+
+/// An io_uring of the thread that made it.
+pub struct Uring {
+    ring: IoUring,
+    groups: [ProvidedBuffers; 2],
+}
+
+/// Completions of cancel requests themselves: nobody waits for them.
+const CANCEL_TOKEN: u64 = u64::MAX;
+
+/// Tells whether this machine can run workers, before anything is started.
+///
+/// # Errors
+/// What is missing and how to get it.
+pub fn probe(options: RingOptions) -> Result<(), Missing> {
+    Uring::new(options).map(|_| ())
+}
+
+impl Uring {
+    /// A ring that only the calling thread may use.
+    ///
+    /// # Errors
+    /// What is missing on this machine.
+    pub fn new(options: RingOptions) -> Result<Uring, Missing> {
+        let at = |step| move |error: io::Error| Missing::diagnose(step, &error);
+        let ring = IoUring::builder()
+            .setup_cqsize(options.completions)
+            .setup_single_issuer()
+            .setup_defer_taskrun()
+            .setup_r_disabled()
+            .build(options.entries)
+            .map_err(at("io_uring_setup"))?;
+        let group = |number, (count, bytes)| {
+            ProvidedBuffers::register(&ring, number, count, bytes).map_err(at("registering receive buffers"))
+        };
+        let groups = [group(0, options.buffers.small)?, group(1, options.buffers.large)?];
+        ring.submitter().register_restrictions(&mut restrictions()).map_err(at("restricting the ring"))?;
+        ring.submitter().register_enable_rings().map_err(at("enabling the ring"))?;
+        Ok(Uring { ring, groups })
+    }
+
+    fn push(&mut self, entry: &squeue::Entry) {
+        loop {
+            // SAFETY: the callers of `start` promise that what the entry points to outlives the operation; cancel
+            // entries point to nothing.
+            let pushed = unsafe { self.ring.submission().push(entry) };
+            if pushed.is_ok() {
+                return;
+            }
+            // A full queue: hand it over without waiting. EBUSY and EINTR leave it as it was; try again.
+            let _ = self.ring.submit();
+        }
+    }
+}
+
+/// Only the operations that `start` and `cancel` use, no register call at all, no flag but buffer selection.
+fn restrictions() -> Vec<Restriction> {
+    let operations = [
+        opcode::AcceptMulti::CODE,
+        opcode::Recv::CODE,
+        opcode::Send::CODE,
+        opcode::Connect::CODE,
+        opcode::Read::CODE,
+        opcode::AsyncCancel::CODE,
+    ];
+    let flags = Restriction::sqe_flags_allowed(squeue::Flags::BUFFER_SELECT.bits());
+    operations.into_iter().map(Restriction::sqe_op).chain([flags]).collect()
+}
+
+impl Kernel for Uring {
+    unsafe fn start(&mut self, token: Token, operation: Operation) {
+        let entry = match operation {
+            Operation::Accept { listener } => opcode::AcceptMulti::new(Fd(listener)).flags(libc::SOCK_CLOEXEC).build(),
+            Operation::Receive { socket, group } => opcode::Recv::new(Fd(socket), std::ptr::null_mut(), 0)
+                .buf_group(group)
+                .build()
+                .flags(squeue::Flags::BUFFER_SELECT),
+            Operation::Send { socket, data, len } => {
+                opcode::Send::new(Fd(socket), data, len).flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL).build()
+            }
+            Operation::Connect { socket, address, len } => opcode::Connect::new(Fd(socket), address, len).build(),
+            Operation::Read { file, data, len } => opcode::Read::new(Fd(file), data, len).build(),
+        };
+        self.push(&entry.user_data(token.0));
+    }
+
+    fn cancel(&mut self, token: Token) {
+        self.push(&opcode::AsyncCancel::new(token.0).build().user_data(CANCEL_TOKEN));
+    }
+
+    fn turn(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<()> {
+        let timeout = match wait {
+            Wait::Not => Some(Duration::ZERO),
+            Wait::Until(moment) => Some(moment.saturating_duration_since(Instant::now())),
+            Wait::Forever => None,
+        };
+        // Asking for one completion also when not waiting: only then the kernel runs its deferred work.
+        let entered = match timeout {
+            None => self.ring.submit_and_wait(1),
+            Some(timeout) => {
+                let timespec = Timespec::from(timeout);
+                self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&timespec))
+            }
+        };
+        for entry in self.ring.completion() {
+            if entry.user_data() != CANCEL_TOKEN {
+                completions.push(Completion {
+                    token: Token(entry.user_data()),
+                    result: entry.result(),
+                    buffer: cqueue::buffer_select(entry.flags()),
+                    more: cqueue::more(entry.flags()),
+                });
+            }
+        }
+        match entered {
+            Ok(_) => Ok(()),
+            Err(error) => match error.raw_os_error() {
+                Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
+                _ => Err(error),
+            },
+        }
+    }
+
+    fn buffers(&self, group: u16) -> usize {
+        self.groups[group as usize].count()
+    }
+
+    fn buffer(&mut self, group: u16, buffer: u16) -> (*mut u8, usize) {
+        self.groups[group as usize].buffer(buffer)
+    }
+
+    fn recycle(&mut self, group: u16, buffer: u16) {
+        self.groups[group as usize].recycle(buffer);
+    }
+
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn wall(&self) -> SystemTime {
+        SystemTime::now()
+    }
+
+    fn socket(&mut self, family: Family) -> io::Result<RawFd> {
+        let domain = match family {
+            Family::V4 => Domain::IPV4,
+            Family::V6 => Domain::IPV6,
+            Family::Unix => Domain::UNIX,
+        };
+        let socket = Socket::new(domain, Type::STREAM.cloexec(), None)?;
+        if family != Family::Unix {
+            socket.set_tcp_nodelay(true)?;
+        }
+        Ok(socket.into_raw_fd())
+    }
+
+    fn close(&mut self, file: RawFd) {
+        // SAFETY: the reactor owns the descriptor and calls this once, when no operation uses it.
+        drop(unsafe { OwnedFd::from_raw_fd(file) });
+    }
+
+    fn shutdown_send(&mut self, socket: RawFd) -> io::Result<()> {
+        with(socket, |socket| socket.shutdown(Shutdown::Write))
+    }
+
+    fn reset_on_close(&mut self, socket: RawFd) {
+        // It can fail only on what is no socket.
+        let _ = with(socket, |socket| socket.set_linger(Some(Duration::ZERO)));
+    }
+
+    fn address(&mut self, socket: RawFd, end: End) -> io::Result<SocketAddr> {
+        let address = with(socket, |socket| match end {
+            End::Local => socket.local_addr(),
+            End::Peer => socket.peer_addr(),
+        })?;
+        address.as_socket().ok_or_else(|| io::ErrorKind::Unsupported.into())
+    }
+}
+
+/// A call on a descriptor that stays with its owner.
+fn with<T>(socket: RawFd, call: impl FnOnce(SockRef<'_>) -> T) -> T {
+    // SAFETY: the reactor calls with a descriptor that it holds open during the call.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(socket) };
+    call(SockRef::from(&borrowed))
+}
