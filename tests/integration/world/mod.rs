@@ -1,0 +1,58 @@
+//! What every test stands on: a directory of its own, its own certificates, the program under test on ports of the
+//! system's choosing, clients and backends under the test's control.
+
+pub mod backend;
+pub mod client;
+pub mod config;
+pub mod peers;
+pub mod pki;
+pub mod process;
+pub mod proxy;
+pub mod server;
+pub mod wait;
+
+use backend::{Backend, Script};
+use config::ConfigText;
+use pki::Pki;
+use server::Server;
+use std::path::{Path, PathBuf};
+
+/// A directory with the standard certificates in it; removed at the end.
+pub struct World {
+    dir: tempfile::TempDir,
+    pub pki: Pki,
+}
+
+impl World {
+    /// With `server.pem`, `server.key`, `server-ca.pem`, `clients-ca.pem`, `client.pem` and `client.key`.
+    pub fn new() -> World {
+        let world = World { dir: tempfile::tempdir().unwrap(), pki: Pki::new() };
+        world.pki.server.write(world.path(), "server");
+        world.pki.client.write(world.path(), "client");
+        world.write("server-ca.pem", &world.pki.server_ca.pem);
+        world.write("clients-ca.pem", &world.pki.client_ca.pem);
+        world
+    }
+
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Writes a file into the directory.
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// Starts the server with this configuration.
+    pub fn serve(&self, config: &ConfigText) -> Server {
+        Server::start(self.path(), &config.write(self.path()))
+    }
+
+    /// A TCP backend with this script, and the server before it in its standard configuration.
+    pub fn serve_before(&self, script: Script) -> (Server, Backend) {
+        let backend = Backend::tcp(script);
+        (self.serve(&ConfigText::new(&backend.server)), backend)
+    }
+}

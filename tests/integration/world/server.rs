@@ -1,0 +1,149 @@
+//! The program under test: started as users start it, waited for by its `ready` line, stopped by SIGTERM.
+
+use super::process::Process;
+use super::wait::{self, SOON};
+use serde_json::Value;
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+/// The binary: `COUNTERSIGN_BIN`, else the one that cargo built for this run.
+pub fn binary() -> PathBuf {
+    match std::env::var_os("COUNTERSIGN_BIN") {
+        // Cargo runs tests in the package's directory, and so a relative path means what the caller meant.
+        Some(path) => std::fs::canonicalize(&path).unwrap_or_else(|error| panic!("COUNTERSIGN_BIN: {error}")),
+        None => PathBuf::from(env!("CARGO_BIN_EXE_countersign")),
+    }
+}
+
+/// The command, in `dir`, without anything of the caller's environment that could change it.
+pub fn command(dir: &Path) -> Command {
+    let mut command = Command::new(binary());
+    command.current_dir(dir).env_remove("NOTIFY_SOCKET").env_remove("RUST_LOG");
+    command
+}
+
+/// A running server.
+pub struct Server {
+    pub process: Process,
+    dir: PathBuf,
+    /// Listener names and real addresses, as `ready` tells them.
+    pub listeners: Vec<(String, SocketAddr)>,
+    ready: String,
+}
+
+impl Server {
+    /// Starts `countersign run -c CONFIG` and waits until it is ready.
+    pub fn start(dir: &Path, config: &Path) -> Server {
+        let mut command = command(dir);
+        command.arg("run").arg("-c").arg(config);
+        Server::from_command(dir, &mut command)
+    }
+
+    /// The same under `prlimit`, for tests of what happens when descriptors or memory are short.
+    pub fn start_limited(dir: &Path, config: &Path, limit: &str) -> Server {
+        let mut command = Command::new("prlimit");
+        command.current_dir(dir).arg(limit).arg(binary()).args([OsString::from("run"), "-c".into(), config.into()]);
+        Server::from_command(dir, &mut command)
+    }
+
+    /// Starts any command that ends in a running server.
+    pub fn from_command(dir: &Path, command: &mut Command) -> Server {
+        let mut process = Process::spawn(command);
+        let ready = wait::until_some(SOON, || {
+            let line = process.stderr.all().into_iter().find(|line| line.starts_with("ready "));
+            if line.is_none() && process.ended().is_some() {
+                process.wait(SOON);
+                panic!("the server ended before it was ready:\n{}", process.stderr.text());
+            }
+            line
+        });
+        let ready = ready.unwrap_or_else(|| panic!("no `ready` line:\n{}", process.stderr.text()));
+        let listeners = parse_listeners(&ready);
+        Server { process, dir: dir.to_owned(), listeners, ready }
+    }
+
+    /// The first listener's address.
+    pub fn address(&self) -> SocketAddr {
+        self.listeners[0].1
+    }
+
+    /// The address of the listener of this name.
+    pub fn listener(&self, name: &str) -> SocketAddr {
+        self.listeners.iter().find(|(listener, _)| listener == name).unwrap_or_else(|| panic!("{}", self.ready)).1
+    }
+
+    /// The value of `key=` in the `ready` line.
+    pub fn ready_value(&self, key: &str) -> Option<&str> {
+        value_of(&self.ready, key)
+    }
+
+    /// Every complete audit line so far.
+    pub fn audit(&self) -> Vec<Value> {
+        audit_lines(&self.dir.join("audit.jsonl"))
+    }
+
+    /// The first audit line of this event of this client, waited for.
+    pub fn audit_of(&self, client: SocketAddr, event: &str) -> Value {
+        let client = client.to_string();
+        self.wait_audit(|line| line["event"] == event && line["client"] == client.as_str())
+    }
+
+    /// The first audit line for which `wanted` holds, waited for.
+    pub fn wait_audit(&self, wanted: impl Fn(&Value) -> bool) -> Value {
+        wait::until_some(SOON, || self.audit().into_iter().find(&wanted))
+            .unwrap_or_else(|| panic!("no such audit line; there are:\n{}", self.audit_text()))
+    }
+
+    fn audit_text(&self) -> String {
+        std::fs::read_to_string(self.dir.join("audit.jsonl")).unwrap_or_default()
+    }
+
+    /// SIGTERM, and a wait for the end: the exit code. Nothing may have panicked.
+    pub fn stop(mut self) -> i32 {
+        self.process.signal("TERM");
+        self.wait_exit(SOON)
+    }
+
+    /// Waits for the end: the exit code. Nothing may have panicked.
+    pub fn wait_exit(&mut self, limit: Duration) -> i32 {
+        let status = self.process.wait(limit).unwrap_or_else(|| panic!("did not end:\n{}", self.process.stderr.text()));
+        assert!(!self.process.stderr.text().contains("panicked"), "{}", self.process.stderr.text());
+        status.code().unwrap_or_else(|| panic!("ended by a signal: {status}\n{}", self.process.stderr.text()))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("--- the server's log\n{}", self.process.stderr.text());
+            println!("--- its audit\n{}", self.audit_text());
+        }
+    }
+}
+
+/// The complete lines of an audit file.
+pub fn audit_lines(path: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let complete = text.rsplit_once('\n').map_or("", |(lines, _)| lines);
+    complete
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("audit line {line:?}: {error}")))
+        .collect()
+}
+
+fn value_of<'a>(ready: &'a str, key: &str) -> Option<&'a str> {
+    ready.split_whitespace().find_map(|word| word.strip_prefix(key)?.strip_prefix('='))
+}
+
+/// `listeners=NAME=ADDRESS,…` of the `ready` line.
+fn parse_listeners(ready: &str) -> Vec<(String, SocketAddr)> {
+    let list = value_of(ready, "listeners").unwrap_or_else(|| panic!("no listeners in {ready:?}"));
+    let parse = |item: &str| {
+        let (name, address) = item.split_once(['=', '@']).unwrap_or(("", item));
+        (name.to_owned(), address.parse().unwrap_or_else(|error| panic!("{item:?} in {ready:?}: {error}")))
+    };
+    list.split(',').map(parse).collect()
+}
