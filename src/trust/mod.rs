@@ -4,13 +4,26 @@
 
 #![forbid(unsafe_code)]
 
+mod admission;
+mod blocks;
+mod cache;
+mod evaluate;
+mod leaf;
+mod loader;
+mod policy;
 mod reason;
 
+pub use admission::{Admission, Decision, Identity, Outcome, Refusal, Step};
+pub use blocks::{Block, Blocked, Blocks};
+pub use cache::{CacheStats, LocalChainCache, SharedChainCache, admit, refuse_blocked};
+pub use evaluate::{admit_anonymous, evaluate};
+pub use leaf::Leaf;
+pub use loader::Loader;
+pub use policy::{AnchorFacts, CrlFacts, Policy};
 pub use reason::Reason;
 
-use crate::stats::Counter;
+use aws_lc_rs::digest;
 use rustls_pki_types::CertificateDer;
-use std::sync::Arc;
 
 /// Digest of all that decides about clients at a site; the same on every host and after a restart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -20,53 +33,24 @@ pub struct PolicyId(pub [u8; 32]);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ChainDigest(pub [u8; 32]);
 
+impl ChainDigest {
+    /// The digest of a leaf and what came behind it; `None` is a client without certificate.
+    pub fn of(leaf: Option<&CertificateDer<'_>>, rest: &[CertificateDer<'_>]) -> ChainDigest {
+        let mut context = digest::Context::new(&digest::SHA256);
+        context.update(b"countersign presented chain\0");
+        for certificate in leaf.into_iter().chain(rest) {
+            context.update(&(certificate.len() as u64).to_be_bytes());
+            context.update(certificate);
+        }
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(context.finish().as_ref());
+        ChainDigest(bytes)
+    }
+}
+
 /// A chain as the client sent it: leaf first, then whatever it added.
 #[derive(Debug, Clone, Copy)]
 pub struct Presented<'a> {
     pub leaf: &'a CertificateDer<'a>,
     pub rest: &'a [CertificateDer<'a>],
-}
-
-/// What the leaf says, in the forms that logs, headers and rules need. Text is escaped: no control characters.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Leaf {
-    pub der: Vec<u8>,
-    /// RFC 4514 text, most specific RDN first.
-    pub subject: String,
-    pub issuer: String,
-    /// Lower-case hex of the integer, at least two digits.
-    pub serial: String,
-    /// Seconds since the Unix epoch.
-    pub not_before: i64,
-    pub not_after: i64,
-    pub sha256: [u8; 32],
-    pub spki_sha256: [u8; 32],
-    /// `kind:value`: `uri:`, `dns:`, `email:`, `ip:`; in the certificate's order.
-    pub san: Vec<String>,
-    /// First common name of the subject.
-    pub cn: Option<String>,
-}
-
-/// Who a client is, printed with its kind (`name:acme`, `uri:spiffe://…`, `sha256:…`). Only this module makes one:
-/// holding it proves that [`evaluate`] admitted the client.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Identity {
-    text: Arc<str>,
-}
-
-impl Identity {
-    /// The printed form.
-    pub fn as_str(&self) -> &str {
-        &self.text
-    }
-}
-
-/// What one worker's chain cache did.
-#[derive(Debug, Default)]
-pub struct CacheStats {
-    pub hits: Counter,
-    pub misses: Counter,
-    pub evictions: Counter,
-    /// Entries now (a gauge).
-    pub entries: Counter,
 }
