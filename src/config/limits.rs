@@ -1,6 +1,8 @@
 //! Every bound of the program, in one place. Bounds that the operator sets have their defaults in the contract;
 //! these are the ones that no key changes.
 
+use std::time::Duration;
+
 /// Bytes of a configuration file.
 pub const CONFIG_BYTES_MAX: u64 = 4 << 20;
 /// Bytes of any certificate, key or OCSP file.
@@ -51,3 +53,35 @@ pub const AUDIT_TEXT_BYTES_MAX: usize = 2100;
 pub const AUDIT_LIST_BYTES_MAX: usize = 8 << 10;
 /// Bytes of one audit line, newline included: follows from the two above, and stays below journald's 48 KiB.
 pub const AUDIT_LINE_BYTES_MAX: usize = 40 << 10;
+/// Between looks at how many connections are left, while draining.
+pub const DRAIN_LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// What a duration that no clock can hold is taken for.
+pub const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+/// For the workers to end once they were told to.
+pub const WORKERS_END_TIME_MAX: Duration = Duration::from_secs(5);
+/// Bytes of audit lines written at once.
+pub const AUDIT_BATCH_BYTES_MAX: usize = 128 << 10;
+/// Between attempts to write audit lines after one failed.
+pub const AUDIT_RETRY: Duration = Duration::from_secs(1);
+/// After a batch, so that a busy writer takes records by the batch and workers need not wake it for each.
+pub const AUDIT_PAUSE: Duration = Duration::from_millis(2);
+/// For writing what is left of the audit when the process ends.
+pub const AUDIT_END_TIME_MAX: Duration = Duration::from_secs(3);
+/// Between two log lines about one lasting fault.
+pub const LOG_FAULT_EVERY: Duration = Duration::from_secs(60);
+/// Lines of the operator's log waiting to be written.
+pub const LOG_LINES_MAX: usize = 4096;
+/// For writing what is left of the log when the process ends.
+pub const LOG_END_TIME_MAX: Duration = Duration::from_secs(2);
+/// Connections to one admin address; the oldest gives way to the next.
+pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+/// Bytes of the head of an admin request.
+pub const ADMIN_HEAD_BYTES_MAX: usize = 16 << 10;
+/// Header fields of an admin request.
+pub const ADMIN_HEADERS_MAX: usize = 64;
+/// For the head of an admin request, and between requests.
+pub const ADMIN_HEAD_TIME_MAX: Duration = Duration::from_secs(30);
+/// After accepting an admin connection failed.
+pub const ADMIN_ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+/// Sites and listeners up to which metrics are shown that are still zero.
+pub const ZERO_SERIES_MAX: usize = 16;

@@ -67,6 +67,11 @@ impl AuditQueue {
         self.failing.load(Ordering::Relaxed) || self.is_full()
     }
 
+    /// Whether no more records will come.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
     /// The writer's side: the next record, if there is one now.
     pub fn pop(&self) -> Option<Record> {
         self.records.pop()

@@ -1,0 +1,213 @@
+//! The order of stopping: wait for load balancers to notice, stop accepting, let connections end, give up.
+
+use super::service::Service;
+use super::signals::Asked;
+use crate::config::limits;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+
+/// When each step of a drain is due. Time is an argument, so that it can be tested without waiting.
+///
+/// Call [`Drain::poll`] whenever the time that it last answered has come.
+#[derive(Debug)]
+pub struct Drain {
+    stop_at: Instant,
+    deadline: Instant,
+    stopped: bool,
+}
+
+/// What to do now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing until then.
+    Wait(Instant),
+    /// Stop accepting; connections have until `deadline`.
+    StopAccepting { deadline: Instant },
+    /// Every connection ended.
+    Drained,
+    /// The deadline passed with connections open.
+    GiveUp,
+}
+
+impl Drain {
+    /// A drain that begins at `now`: accepting stops after `delay`, connections are cut `timeout` later.
+    pub fn begin(now: Instant, delay: Duration, timeout: Duration) -> Drain {
+        let stop_at = later(now, delay);
+        Drain { stop_at, deadline: later(stop_at, timeout), stopped: false }
+    }
+
+    /// What is due at `now` with so many connections open.
+    pub fn poll(&mut self, now: Instant, connections: u64) -> Step {
+        if !self.stopped {
+            if now < self.stop_at {
+                return Step::Wait(self.stop_at);
+            }
+            self.stopped = true;
+            return Step::StopAccepting { deadline: self.deadline };
+        }
+        match connections {
+            0 => Step::Drained,
+            _ if now >= self.deadline => Step::GiveUp,
+            _ => Step::Wait(self.deadline.min(now + limits::DRAIN_LOOK_AGAIN)),
+        }
+    }
+}
+
+/// `duration` after `from`; a duration that no clock holds means "as good as never".
+fn later(from: Instant, duration: Duration) -> Instant {
+    from.checked_add(duration).unwrap_or(from + limits::NEVER)
+}
+
+/// How a drain ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outcome {
+    /// Connections that did not end by themselves.
+    pub cut: u64,
+}
+
+/// Drains `service`. A second [`Asked::Stop`] ends it at once; what else is asked goes to `others`.
+pub async fn drain<S: Service>(
+    service: S,
+    mut plan: Drain,
+    signals: &mut mpsc::Receiver<Asked>,
+    others: &dyn Fn(Asked),
+) -> Outcome {
+    let cut = loop {
+        match plan.poll(Instant::now(), service.connections()) {
+            Step::StopAccepting { deadline } => {
+                service.stop_accepting();
+                service.drain(deadline);
+            }
+            Step::Drained => break false,
+            Step::GiveUp => {
+                tracing::warn!(connections = service.connections(), "drain_timeout has passed, cutting what is open");
+                break true;
+            }
+            Step::Wait(until) => {
+                if stopped_before(until, signals, others).await {
+                    tracing::warn!(connections = service.connections(), "stopping at once, as asked a second time");
+                    break true;
+                }
+            }
+        }
+    };
+    join(service, cut).await
+}
+
+/// Waits until `until`; true if asked to stop before.
+async fn stopped_before(until: Instant, signals: &mut mpsc::Receiver<Asked>, others: &dyn Fn(Asked)) -> bool {
+    let mut open = true;
+    loop {
+        tokio::select! {
+            asked = signals.recv(), if open => match asked {
+                Some(Asked::Stop) => return true,
+                Some(other) => others(other),
+                None => open = false,
+            },
+            () = tokio::time::sleep_until(until.into()) => return false,
+        }
+    }
+}
+
+/// Joins on a thread of its own, so that workers that do not end cannot keep the process.
+async fn join<S: Service>(service: S, cut: bool) -> Outcome {
+    let open = service.connections();
+    let joined = tokio::task::spawn_blocking(move || service.join(cut));
+    match tokio::time::timeout(limits::WORKERS_END_TIME_MAX, joined).await {
+        Ok(Ok(cut)) => Outcome { cut },
+        Ok(Err(_)) | Err(_) => {
+            tracing::error!("the workers did not end in time; leaving without them");
+            Outcome { cut: open }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::service::scripted::Scripted;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn accepting_goes_on_for_the_delay_and_connections_for_the_timeout() {
+        let start = Instant::now();
+        let mut drain = Drain::begin(start, 2 * SECOND, 3 * SECOND);
+        assert_eq!(drain.poll(start, 1), Step::Wait(start + 2 * SECOND));
+        let deadline = start + 5 * SECOND;
+        assert_eq!(drain.poll(start + 2 * SECOND, 1), Step::StopAccepting { deadline });
+        assert!(matches!(drain.poll(start + 3 * SECOND, 1), Step::Wait(until) if until <= deadline));
+        assert_eq!(drain.poll(deadline, 1), Step::GiveUp);
+    }
+
+    #[test]
+    fn a_drain_ends_as_soon_as_the_last_connection_does() {
+        let start = Instant::now();
+        let mut drain = Drain::begin(start, Duration::ZERO, 60 * SECOND);
+        assert!(matches!(drain.poll(start, 2), Step::StopAccepting { .. }));
+        assert!(matches!(drain.poll(start, 2), Step::Wait(_)));
+        assert_eq!(drain.poll(start + SECOND, 0), Step::Drained);
+    }
+
+    #[test]
+    fn no_connection_at_all_still_stops_accepting_first() {
+        let start = Instant::now();
+        let mut drain = Drain::begin(start, Duration::ZERO, SECOND);
+        assert!(matches!(drain.poll(start, 0), Step::StopAccepting { .. }));
+        assert_eq!(drain.poll(start, 0), Step::Drained);
+    }
+
+    #[test]
+    fn the_delay_is_kept_even_with_nothing_open() {
+        let start = Instant::now();
+        let mut drain = Drain::begin(start, SECOND, SECOND);
+        assert_eq!(drain.poll(start, 0), Step::Wait(start + SECOND));
+    }
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+    }
+
+    #[test]
+    fn connections_that_end_are_not_cut() {
+        let service = Scripted::with_connections(3);
+        let seen = service.seen();
+        service.end_one_at_each_look();
+        let (_sender, mut signals) = mpsc::channel(1);
+        let plan = Drain::begin(Instant::now(), Duration::ZERO, 60 * SECOND);
+        let outcome = runtime().block_on(drain(service, plan, &mut signals, &|_| ()));
+        assert_eq!(outcome, Outcome { cut: 0 });
+        assert_eq!(*seen.lock().unwrap(), ["stop_accepting", "drain", "join"]);
+    }
+
+    #[test]
+    fn connections_that_outlive_the_deadline_are_cut_and_counted() {
+        let service = Scripted::with_connections(2);
+        let seen = service.seen();
+        let (_sender, mut signals) = mpsc::channel(1);
+        let plan = Drain::begin(Instant::now(), Duration::ZERO, Duration::from_millis(30));
+        let outcome = runtime().block_on(drain(service, plan, &mut signals, &|_| ()));
+        assert_eq!(outcome, Outcome { cut: 2 });
+        assert_eq!(*seen.lock().unwrap(), ["stop_accepting", "drain", "cut"]);
+    }
+
+    #[test]
+    fn a_second_request_to_stop_cuts_at_once_and_other_signals_do_not() {
+        let service = Scripted::with_connections(1);
+        let (sender, mut signals) = mpsc::channel(4);
+        sender.try_send(Asked::Reload).unwrap();
+        sender.try_send(Asked::Stop).unwrap();
+        let plan = Drain::begin(Instant::now(), 3600 * SECOND, 3600 * SECOND);
+        let outcome = runtime().block_on(drain(service, plan, &mut signals, &|_| ()));
+        assert_eq!(outcome, Outcome { cut: 1 });
+    }
+
+    #[test]
+    fn a_second_request_to_stop_with_nothing_open_cuts_nothing() {
+        let service = Scripted::with_connections(0);
+        let (sender, mut signals) = mpsc::channel(4);
+        sender.try_send(Asked::Stop).unwrap();
+        let plan = Drain::begin(Instant::now(), 3600 * SECOND, 3600 * SECOND);
+        assert_eq!(runtime().block_on(drain(service, plan, &mut signals, &|_| ())), Outcome { cut: 0 });
+    }
+}

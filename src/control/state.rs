@@ -1,0 +1,162 @@
+//! What the admin pages tell of, gathered in one place and shared by whoever answers.
+
+use super::readiness::{Phase, Readiness};
+use crate::config::{Config, OnFull};
+use crate::worker::audit_queue::AuditQueue;
+use crate::worker::counters::Counters;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+/// The version that is printed everywhere.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The running process as its admin pages see it.
+#[derive(Debug)]
+pub struct State {
+    pub config: Arc<Config>,
+    pub started: Instant,
+    pub started_at: SystemTime,
+    pub readiness: Readiness,
+    /// Listeners' names with their bound addresses.
+    pub addresses: Vec<(Arc<str>, SocketAddr)>,
+    /// One for each worker.
+    pub counters: Vec<Arc<Counters>>,
+    pub audit: Option<Arc<AuditQueue>>,
+    pub facts: Facts,
+    busy: Mutex<Busy>,
+}
+
+/// What the files that were loaded say of their own ends.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Facts {
+    pub server_certificates: Vec<ServerCertificate>,
+    pub anchors: Vec<Anchor>,
+    pub crls: Vec<Crl>,
+}
+
+/// A server certificate in use. Times are seconds since the Unix epoch, here and below.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ServerCertificate {
+    /// The site's first name, or the site's own name where it has none.
+    pub sni: String,
+    pub serial: String,
+    pub not_after: i64,
+}
+
+/// A trust anchor in use.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Anchor {
+    pub name: String,
+    pub not_after: i64,
+}
+
+/// A CRL in use.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Crl {
+    pub issuer: String,
+    pub next_update: Option<i64>,
+    pub entries: u64,
+}
+
+/// How busy the workers were between the last two looks.
+#[derive(Debug, Default)]
+struct Busy {
+    looked: Option<Instant>,
+    micros: Vec<u64>,
+    ratios: Vec<f64>,
+}
+
+/// Looks closer together than this tell nothing new.
+const BUSY_LOOK_MIN: Duration = Duration::from_millis(500);
+
+impl State {
+    /// The state of a process that is about to serve.
+    pub fn new(config: Arc<Config>, audit: Option<Arc<AuditQueue>>, facts: Facts) -> State {
+        State {
+            config,
+            started: Instant::now(),
+            started_at: SystemTime::now(),
+            readiness: Readiness::default(),
+            addresses: Vec::new(),
+            counters: Vec::new(),
+            audit,
+            facts,
+            busy: Mutex::default(),
+        }
+    }
+
+    /// Why no connection should be sent here now; `None` when all is well.
+    pub fn unready(&self) -> Option<&'static str> {
+        match self.readiness.phase() {
+            Phase::Ready if self.audit_refuses() => Some("audit cannot be written"),
+            Phase::Ready => None,
+            phase => Some(phase.word()),
+        }
+    }
+
+    /// Whether connections are refused because the audit cannot be kept.
+    fn audit_refuses(&self) -> bool {
+        let refuse = self.config.audit.as_ref().is_some_and(|audit| audit.on_full == OnFull::Refuse);
+        refuse && self.audit.as_ref().is_some_and(|queue| queue.is_failing())
+    }
+
+    /// The addresses that a listener is bound to.
+    pub fn addresses_of(&self, listener: &str) -> impl Iterator<Item = SocketAddr> {
+        self.addresses.iter().filter(move |(name, _)| **name == *listener).map(|(_, address)| *address)
+    }
+
+    /// Audit records lost so far, wherever.
+    pub fn audit_dropped(&self) -> u64 {
+        let workers: u64 = self.counters.iter().map(|counters| counters.audit_dropped.value()).sum();
+        workers + self.audit.as_ref().map_or(0, |queue| queue.dropped())
+    }
+
+    /// For each worker the share of time that it was busy since the last look, 0 to 1.
+    pub fn busy_ratios(&self, now: Instant) -> Vec<f64> {
+        let micros: Vec<u64> = self.counters.iter().map(|counters| counters.busy_micros.value()).collect();
+        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        busy.look(now, self.started, micros);
+        busy.ratios.clone()
+    }
+}
+
+impl Busy {
+    fn look(&mut self, now: Instant, started: Instant, micros: Vec<u64>) {
+        let past = now.saturating_duration_since(self.looked.unwrap_or(started));
+        if self.looked.is_some() && past < BUSY_LOOK_MIN {
+            return;
+        }
+        let ratio = |(i, micros): (usize, &u64)| {
+            let before = self.micros.get(i).copied().unwrap_or(0);
+            (micros.saturating_sub(before) as f64 / past.as_micros().max(1) as f64).min(1.0)
+        };
+        self.ratios = micros.iter().enumerate().map(ratio).collect();
+        self.looked = Some(now);
+        self.micros = micros;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_busy_half_of_the_time_since_the_last_look_is_half_busy() {
+        let start = Instant::now();
+        let mut busy = Busy::default();
+        busy.look(start + Duration::from_secs(1), start, vec![1_000_000, 0]);
+        assert_eq!(busy.ratios, [1.0, 0.0]);
+        busy.look(start + Duration::from_secs(3), start, vec![2_000_000, 0]);
+        assert_eq!(busy.ratios, [0.5, 0.0]);
+    }
+
+    #[test]
+    fn a_second_look_right_after_the_first_repeats_its_answer() {
+        let start = Instant::now();
+        let mut busy = Busy::default();
+        busy.look(start + Duration::from_secs(1), start, vec![500_000]);
+        busy.look(start + Duration::from_millis(1001), start, vec![500_900]);
+        assert_eq!(busy.ratios, [0.5]);
+    }
+}

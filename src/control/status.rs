@@ -1,0 +1,200 @@
+//! `/status`: the running process as one JSON object. Names and counts only, nothing about single clients.
+
+use super::exposition::is_up;
+use super::state::{State, VERSION};
+use crate::stats::Counter;
+use crate::worker::counters::{Counters, ListenerCounters, ServerCounters};
+use serde::Serialize;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+/// The object, fields in the order in which they are printed.
+#[derive(Debug, Serialize)]
+pub struct Status<'a> {
+    version: &'static str,
+    pid: u32,
+    uptime_seconds: u64,
+    state: &'static str,
+    /// Why `/readyz` does not answer 200.
+    unready: Option<&'static str>,
+    config: ConfigStatus,
+    listeners: Vec<ListenerStatus<'a>>,
+    sites: Vec<SiteStatus<'a>>,
+    backends: Vec<BackendStatus<'a>>,
+    workers: Vec<WorkerStatus>,
+    totals: Totals,
+}
+
+#[derive(Debug, Serialize)]
+struct ConfigStatus {
+    /// Absent with the flag form.
+    file: Option<String>,
+    sha256: String,
+}
+
+#[derive(Debug, Serialize)]
+struct ListenerStatus<'a> {
+    name: &'a str,
+    addresses: Vec<SocketAddr>,
+    connections: u64,
+    connections_total: u64,
+    handshakes_in_flight: u64,
+    handshakes_total: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct SiteStatus<'a> {
+    name: &'a str,
+    listener: &'a str,
+    backend: &'a str,
+    /// How often a handshake failed after the site was known.
+    failures_total: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct BackendStatus<'a> {
+    name: &'a str,
+    servers: Vec<ServerStatus>,
+}
+
+#[derive(Debug, Serialize)]
+struct ServerStatus {
+    address: String,
+    up: bool,
+    connections: u64,
+    connections_total: u64,
+    connect_failures_total: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct WorkerStatus {
+    worker: usize,
+    connections: u64,
+    busy_ratio: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct Totals {
+    connections: u64,
+    connections_total: u64,
+    handshakes_total: u64,
+    handshake_failures_total: u64,
+    bytes_in_total: u64,
+    bytes_out_total: u64,
+    audit_dropped_total: u64,
+}
+
+impl<'a> Status<'a> {
+    /// The state as it is `now`.
+    pub fn of(state: &'a State, now: Instant) -> Status<'a> {
+        let listeners = listeners(state);
+        let totals = totals(state, &listeners);
+        Status {
+            version: VERSION,
+            pid: std::process::id(),
+            uptime_seconds: now.saturating_duration_since(state.started).as_secs(),
+            state: state.readiness.phase().word(),
+            unready: state.unready(),
+            config: ConfigStatus {
+                file: state.config.file.as_ref().map(|file| file.display().to_string()),
+                sha256: hex::encode(state.config.digest),
+            },
+            listeners,
+            sites: sites(state),
+            backends: backends(state),
+            workers: workers(state, now),
+            totals,
+        }
+    }
+
+    /// The object as a line of JSON.
+    pub fn to_json(&self) -> String {
+        // Nothing in these types can fail to serialise; an empty object would be noticed at once.
+        let mut json = serde_json::to_string(self).unwrap_or_else(|_| "{}".to_owned());
+        json.push('\n');
+        json
+    }
+}
+
+fn listeners(state: &State) -> Vec<ListenerStatus<'_>> {
+    let listeners = state.config.listeners.iter().enumerate();
+    listeners.map(|(index, listener)| listener_status(state, index, &listener.name)).collect()
+}
+
+fn listener_status<'a>(state: &'a State, index: usize, name: &'a str) -> ListenerStatus<'a> {
+    let counters: Vec<&ListenerCounters> = state.counters.iter().filter_map(|c| c.listeners.get(index)).collect();
+    let sum = |counter: fn(&ListenerCounters) -> u64| counters.iter().map(|c| counter(c)).sum();
+    let mut addresses: Vec<SocketAddr> = state.addresses_of(name).collect();
+    addresses.dedup();
+    ListenerStatus {
+        name,
+        addresses,
+        connections: sum(|c| c.active.value()),
+        connections_total: sum(|c| c.connections.value()),
+        handshakes_in_flight: sum(|c| c.handshakes_in_flight.value()),
+        handshakes_total: sum(|c| c.handshakes.iter().flatten().flatten().map(Counter::value).sum()),
+    }
+}
+
+fn sites(state: &State) -> Vec<SiteStatus<'_>> {
+    let config = &state.config;
+    let sites = config.sites.iter().enumerate();
+    sites
+        .map(|(index, site)| SiteStatus {
+            name: &site.name,
+            listener: config.listeners.get(site.listener).map_or("", |listener| &listener.name),
+            backend: config.backends.get(site.backend).map_or("", |backend| &backend.name),
+            failures_total: failures(state.counters.iter().filter_map(|c| c.sites.get(index)).map(|c| &c.failures[..])),
+        })
+        .collect()
+}
+
+fn failures<'a>(of: impl Iterator<Item = &'a [Counter]>) -> u64 {
+    of.flatten().map(Counter::value).sum()
+}
+
+fn backends(state: &State) -> Vec<BackendStatus<'_>> {
+    let server = |b: usize, s: usize, address: String| {
+        let counters: Vec<&ServerCounters> = state.counters.iter().filter_map(|c| c.backends.get(b)?.get(s)).collect();
+        let sum = |counter: fn(&ServerCounters) -> u64| counters.iter().map(|c| counter(c)).sum();
+        ServerStatus {
+            address,
+            up: is_up(counters.iter().copied()),
+            connections: sum(|c| c.active.value()),
+            connections_total: sum(|c| c.connections.value()),
+            connect_failures_total: sum(|c| c.connect_failures.value()),
+        }
+    };
+    let mut backends = Vec::new();
+    for (b, backend) in state.config.backends.iter().enumerate() {
+        let servers = backend.servers.iter().enumerate().map(|(s, address)| server(b, s, address.to_string()));
+        backends.push(BackendStatus { name: &backend.name, servers: servers.collect() });
+    }
+    backends
+}
+
+fn workers(state: &State, now: Instant) -> Vec<WorkerStatus> {
+    let ratios = state.busy_ratios(now);
+    let connections = |counters: &Counters| counters.listeners.iter().map(|listener| listener.active.value()).sum();
+    let each = state.counters.iter().zip(ratios).enumerate();
+    each.map(|(worker, (counters, ratio))| WorkerStatus {
+        worker,
+        connections: connections(counters),
+        busy_ratio: (ratio * 1000.0).round() / 1000.0,
+    })
+    .collect()
+}
+
+fn totals(state: &State, listeners: &[ListenerStatus<'_>]) -> Totals {
+    let before_site = state.counters.iter().flat_map(|c| &c.listeners).map(|listener| &listener.failures[..]);
+    let with_site = state.counters.iter().flat_map(|c| &c.sites).map(|site| &site.failures[..]);
+    Totals {
+        connections: listeners.iter().map(|listener| listener.connections).sum(),
+        connections_total: listeners.iter().map(|listener| listener.connections_total).sum(),
+        handshakes_total: listeners.iter().map(|listener| listener.handshakes_total).sum(),
+        handshake_failures_total: failures(before_site) + failures(with_site),
+        bytes_in_total: state.counters.iter().map(|c| c.bytes_in.value()).sum(),
+        bytes_out_total: state.counters.iter().map(|c| c.bytes_out.value()).sum(),
+        audit_dropped_total: state.audit_dropped(),
+    }
+}
