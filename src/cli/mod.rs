@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod check;
+pub mod run;
 
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
@@ -41,7 +42,7 @@ struct Countersign {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run in the foreground until a signal
-    Run(Absent),
+    Run(run::RunArgs),
     /// Make a throw-away PKI and backend, and serve them to try with curl
     Demo(Absent),
     /// Load everything that a run would load and say each fault with its file, line and key
@@ -73,7 +74,7 @@ pub fn countersign(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Err(code) => return code,
     };
     match command {
-        Command::Run(_) => absent("run"),
+        Command::Run(args) => run::run(args),
         Command::Demo(_) => absent("demo"),
         Command::Check(args) => check::check(args),
         Command::Explain(_) => absent("explain"),
