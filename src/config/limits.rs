@@ -85,3 +85,31 @@ pub const ADMIN_HEAD_TIME_MAX: Duration = Duration::from_secs(30);
 pub const ADMIN_ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// Sites and listeners up to which metrics are shown that are still zero.
 pub const ZERO_SERIES_MAX: usize = 16;
+/// Listeners of one configuration.
+pub const LISTENERS_MAX: usize = 256;
+/// Backends of one configuration.
+pub const BACKENDS_MAX: usize = 4096;
+/// Faults said of one configuration; further ones are counted.
+pub const FAULTS_MAX: usize = 200;
+/// Longest duration that a key takes: ten years, far from where adding it to a clock overflows.
+pub const DURATION_MAX: std::time::Duration = std::time::Duration::from_secs(3650 * 86400);
+/// Highest CPU number, as in the kernel's fixed-size CPU set.
+pub const CPU_NUMBER_MAX: usize = 1023;
+/// Bytes of a unix socket's path: `sun_path` without its final zero.
+pub const UNIX_PATH_BYTES_MAX: usize = 107;
+/// Bytes of the name of a listener, site, backend or rule: they become labels and log fields.
+pub const NAME_BYTES_MAX: usize = 128;
+/// Bytes of a text that a rule compares with.
+pub const RULE_TEXT_BYTES_MAX: usize = 4096;
+/// Bytes of a serial number in a rule. RFC 5280 allows 20; some CAs make longer ones.
+pub const SERIAL_BYTES_MAX: usize = 64;
+/// Longest life of a ticket: RFC 8446, section 4.6.1.
+pub const TICKET_LIFETIME_MAX: std::time::Duration = std::time::Duration::from_secs(7 * 86400);
+/// Older ticket keys that may be kept: each costs a try on tickets of unknown keys.
+pub const TICKET_KEYS_KEPT_MAX: u32 = 64;
+/// Bounds of `client_chain_bytes`: a lone small certificate, and what a handshake message can carry in rustls.
+pub const CLIENT_CHAIN_BYTES: (u64, u64) = (1 << 10, 64 << 10);
+/// Highest `client_chain_certificates`.
+pub const CLIENT_CHAIN_CERTIFICATES_MAX: u32 = 64;
+/// Highest `max_depth`: webpki walks no further.
+pub const CHAIN_DEPTH_MAX: u32 = 6;

@@ -2,45 +2,114 @@
 //!
 //! Holding a [`Config`] proves that every key was known, well formed and consistent with the others. Files that it
 //! names (certificates, CRLs) are not opened here: `tls` and `trust` load them.
+//!
+//! How it comes about: `source` reads bytes, `toml` parses them with the place of each value, `walk` hands the values
+//! out, one module for each table (`process`, `listener`, `backend`, `site`, `client`, `rule`) makes the types of
+//! `model` from them, `together` checks what no table sees alone, and `pending` refuses what is not built yet. All of
+//! them say what they find to one `report`.
 
 #![forbid(unsafe_code)]
 
+mod backend;
+mod ciphers;
+mod client;
+mod defaults;
+mod dn;
 mod fault;
 mod flags;
+mod forms;
+mod hosts;
+mod keys;
 pub mod limits;
+mod listener;
 mod model;
+mod nearest;
+mod net;
+mod pending;
+mod process;
+mod report;
+mod rule;
+mod site;
+mod source;
+#[cfg(test)]
+mod tests;
+mod together;
+mod walk;
 
+pub use dn::{Attribute, AttributeValue, parse_distinguished_name};
 pub use fault::{Fault, FaultKind};
 pub use flags::Flags;
 pub use model::*;
+pub use rule::warn_of_anchors;
 
+use report::Report;
 use std::path::Path;
+use toml::de::DeTable;
+use walk::Table;
 
 impl Config {
     /// Reads and checks a file. Relative paths in it are relative to its directory.
     pub fn from_file(path: &Path) -> Result<Config, Vec<Fault>> {
-        let text = std::fs::read_to_string(path).map_err(|error| {
-            vec![
-                Fault::config("", &format!("cannot be read: {error}"), "give the path of a configuration file")
-                    .at(path),
-            ]
-        })?;
+        let text = source::read(path).map_err(|fault| vec![fault])?;
         Config::from_text(&text, Some(path))
     }
 
     /// Checks a text. `file` is where it came from: it stands in faults, and relative paths start at its directory
     /// (without it at the working directory).
-    pub fn from_text(_text: &str, file: Option<&Path>) -> Result<Config, Vec<Fault>> {
-        let fault = Fault::config("", "configuration files are not yet supported", "use the flags");
-        Err(vec![match file {
-            Some(file) => fault.at(file),
-            None => fault,
-        }])
+    pub fn from_text(text: &str, file: Option<&Path>) -> Result<Config, Vec<Fault>> {
+        let report = Report::new(text, file);
+        let (document, errors) = DeTable::parse_recoverable(text);
+        for error in &errors {
+            let line = error.span().map(|span| report.line_of(span.start));
+            let help = "mend the form of this line (TOML)";
+            report.push(Fault::config("", error.message(), help).on_line(line));
+        }
+        // What recovery made of a broken file is not what the operator meant: no word on its content.
+        if !errors.is_empty() {
+            return Err(report.into_found());
+        }
+        let config = read(&Table::root(&report, document.get_ref()));
+        let failed = report.has_faults();
+        let found = report.into_found();
+        if failed {
+            return Err(found.into_iter().filter(|fault| fault.kind != FaultKind::Warning).collect());
+        }
+        Ok(Config { file: file.map(Path::to_owned), digest: sha256(text.as_bytes()), warnings: found, ..config })
     }
+}
 
-    /// Makes the configuration of `run` without a file: one listener, one site with `auth = "require"`, one backend,
-    /// every other key at its default, no admin interface unless one is asked for.
-    pub fn from_flags(_flags: &Flags) -> Result<Config, Vec<Fault>> {
-        Err(vec![Fault::config("", "flags are not yet supported", "use a configuration file")])
+/// Every table, then what they say together. Of use only if nothing was reported.
+fn read(root: &Table<'_>) -> Config {
+    let runtime = process::read_runtime(root);
+    let admin = process::read_admin(root);
+    let log = process::read_log(root);
+    let audit = process::read_audit(root);
+    let tickets = process::read_tickets(root);
+    let (listeners, backends) = (listener::read_listeners(root), listener::read_backends(root));
+    let tables = listener::demand_tables(root, "site", keys::SITE, "write a [[site]] with its certificate");
+    listener::bound(&tables, limits::SITES_MAX, "sites");
+    let sites = tables.iter().filter_map(|table| site::read(table, &listeners, &backends)).collect();
+    let parts = together::Parts { listeners, backends, sites };
+    together::check(root, &parts, admin.as_ref());
+    pending::refuse(root);
+    Config {
+        file: None,
+        digest: [0; 32],
+        runtime,
+        admin,
+        log,
+        audit,
+        tickets,
+        listeners: parts.listeners.into_iter().map(|named| named.item).collect(),
+        sites: parts.sites.into_iter().map(|draft| draft.site).collect(),
+        backends: parts.backends.into_iter().map(|named| named.item).collect(),
+        warnings: Vec::new(),
     }
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
+    let mut array = [0; 32];
+    array.copy_from_slice(digest.as_ref());
+    array
 }

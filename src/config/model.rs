@@ -243,7 +243,8 @@ pub struct Client {
     pub crl_scope: CrlScope,
     /// Intermediates between leaf and anchor, 0 to 6.
     pub max_depth: usize,
-    /// Empty only where `auth` is `Off` (or `Pin`/`Request` without trust).
+    /// Empty where `auth` is `Off`, and only there. `Pin` and `Request` may have one with an empty `trust`: it holds
+    /// their rules.
     pub authorities: Vec<Authority>,
 }
 
@@ -311,7 +312,7 @@ pub struct Rule {
 }
 
 /// One condition of a rule, already in comparable form.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Condition {
     Cn(String),
     Ou(String),
@@ -394,6 +395,15 @@ impl std::fmt::Display for Server {
         match self {
             Server::Tcp(address) => write!(f, "{address}"),
             Server::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl std::fmt::Display for SiteName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            SiteName::Exact(name) => f.write_str(name),
+            SiteName::Wildcard(rest) => write!(f, "*.{rest}"),
         }
     }
 }

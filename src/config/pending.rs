@@ -1,0 +1,132 @@
+//! What the contract promises and the program does not do yet: such a key is refused, never ignored. A line goes when
+//! its behaviour comes.
+
+use super::forms;
+use super::walk::{Table, Value};
+
+/// When a key is refused, and what to do about it.
+struct Pending {
+    /// Dotted, without indices.
+    key: &'static str,
+    refused: Refused,
+    help: &'static str,
+}
+
+/// Which values of a key need what is not there.
+enum Refused {
+    Any,
+    /// All but these.
+    OtherThan(&'static [&'static str]),
+    /// These alone.
+    Words(&'static [&'static str]),
+    /// A duration or a number above zero.
+    NonZero,
+    /// A list with something in it.
+    NonEmpty,
+}
+
+use Refused::{Any, NonEmpty, NonZero, OtherThan, Words};
+
+#[rustfmt::skip]
+const PENDING: &[Pending] = &[
+    Pending { key: "runtime.engine", refused: Words(&["epoll"]), help: "leave it out, or write \"io_uring\"" },
+    Pending { key: "runtime.steering", refused: Words(&["cpu"]), help: "leave it out, or write \"hash\"" },
+    Pending { key: "runtime.ktls", refused: Words(&["require"]), help: "leave it out, or write \"off\"" },
+    Pending { key: "runtime.state_dir", refused: Any, help: "leave it out" },
+    Pending { key: "runtime.watch", refused: NonZero, help: "leave it out, or write \"0s\"" },
+    Pending { key: "admin.socket", refused: OtherThan(&["", "/run/countersign/admin.sock"]), help: "leave it out" },
+    Pending { key: "audit.path", refused: Words(&["journald"]), help: "write the path of a file, or \"-\" for stdout" },
+    Pending { key: "tickets.secret_files", refused: NonEmpty, help: "leave it out" },
+    Pending { key: "listener.accept_proxy_from", refused: NonEmpty, help: "leave it out" },
+    Pending { key: "listener.limits.max_age", refused: NonZero, help: "leave it out, or write \"0s\"" },
+    Pending { key: "listener.limits.connections_per_identity", refused: NonZero, help: "leave it out, or write 0" },
+    Pending { key: "listener.limits.full_handshakes_per_second_per_source", refused: NonZero, help: "leave it out, or write 0" },
+    Pending { key: "site.protocol", refused: Words(&["http"]), help: "leave it out, or write \"tcp\"" },
+    Pending { key: "site.http", refused: Any, help: "leave the table out" },
+    Pending { key: "backend.health", refused: Any, help: "leave the table out; servers that fail are still passed over" },
+];
+
+/// Refuses what is pending. Comes after the forms were checked: a value at fault has been spoken of already.
+pub(super) fn refuse(root: &Table<'_>) {
+    for pending in PENDING {
+        for value in root.find(pending.key) {
+            if !value.place.has_fault_below() && pending.refused.holds(&value) {
+                value.place.fault("is not yet supported", pending.help);
+            }
+        }
+    }
+}
+
+impl Refused {
+    fn holds(&self, value: &Value<'_>) -> bool {
+        match self {
+            Any => true,
+            OtherThan(words) => !value.as_text().is_some_and(|text| words.contains(&text)),
+            Words(words) => value.as_text().is_some_and(|text| words.contains(&text)),
+            NonZero => match value.as_text() {
+                Some(text) => forms::duration(text).is_ok_and(|duration| !duration.is_zero()),
+                None => !value.is_integer_zero(),
+            },
+            NonEmpty => !value.is_empty_list(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{LEAST, faults_of};
+    use super::*;
+
+    /// A value of each pending key that is refused, and one that is not (if there is any).
+    fn examples(key: &str) -> (&'static str, Option<&'static str>) {
+        match key {
+            "runtime.engine" => ("\"epoll\"", Some("\"io_uring\"")),
+            "runtime.steering" => ("\"cpu\"", Some("\"hash\"")),
+            "runtime.ktls" => ("\"require\"", Some("\"auto\"")),
+            "runtime.state_dir" => ("\"/var/lib/countersign\"", None),
+            "admin.socket" => ("\"/tmp/admin.sock\"", Some("\"/run/countersign/admin.sock\"")),
+            "audit.path" => ("\"journald\"", Some("\"-\"")),
+            "tickets.secret_files" => ("[\"fleet.secret\"]", Some("[]")),
+            "listener.accept_proxy_from" => ("[\"10.0.0.0/8\"]", Some("[]")),
+            "site.protocol" => ("\"http\"", Some("\"tcp\"")),
+            "site.http" | "backend.health" => ("{}", None),
+            _ if key.ends_with("per_identity") || key.ends_with("per_source") => ("1", Some("0")),
+            _ => ("\"1s\"", Some("\"0ms\"")),
+        }
+    }
+
+    /// The least configuration with one more key.
+    fn with(key: &str, value: &str) -> String {
+        let (table, name) = key.rsplit_once('.').unwrap();
+        match table {
+            "listener" | "site" | "backend" => {
+                LEAST.replace(&format!("[[{table}]]"), &format!("[[{table}]]\n{name} = {value}"))
+            }
+            "listener.limits" => LEAST.replace("[[site]]", &format!("[listener.limits]\n{name} = {value}\n[[site]]")),
+            _ => format!("[{table}]\n{name} = {value}\n{LEAST}"),
+        }
+    }
+
+    #[test]
+    fn refuses_each_pending_key_by_name_and_takes_its_harmless_values() {
+        for pending in PENDING {
+            let (refused, taken) = examples(pending.key);
+            let faults = faults_of(&with(pending.key, refused));
+            let fault = faults.iter().find(|fault| fault.key == pending.key).expect(pending.key);
+            assert_eq!(fault.message, "is not yet supported", "{fault}");
+            assert_eq!(faults.len(), 1, "{faults:?}");
+            if let Some(taken) = taken {
+                assert_eq!(faults_of(&with(pending.key, taken)), [], "{}", pending.key);
+            }
+        }
+    }
+
+    #[test]
+    fn a_malformed_pending_key_gets_the_fault_of_its_form() {
+        for pending in PENDING {
+            let faults = faults_of(&with(pending.key, "1.5"));
+            assert_eq!(faults.len(), 1, "{faults:?}");
+            assert_ne!(faults[0].message, "is not yet supported", "{}", pending.key);
+        }
+    }
+}
