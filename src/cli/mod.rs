@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod check;
+pub mod pki;
 pub mod run;
 
 use clap::{Args, Parser, Subcommand};
@@ -50,7 +51,7 @@ enum Command {
     /// Say whether a client would be let in, and why
     Explain(Absent),
     /// A development CA: make certificates, broken ones too, and CRLs
-    Pki(Absent),
+    Pki(pki::PkiArgs),
     /// List every certificate and CRL in use with its expiry
     Certs(Absent),
     /// Talk to a running server over its admin socket (not yet supported)
@@ -78,7 +79,7 @@ pub fn countersign(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Demo(_) => absent("demo"),
         Command::Check(args) => check::check(args),
         Command::Explain(_) => absent("explain"),
-        Command::Pki(_) => absent("pki"),
+        Command::Pki(args) => pki::pki(args),
         Command::Certs(_) => absent("certs"),
         Command::Ctl(_) => absent("ctl"),
         Command::Top(_) => absent("top"),
