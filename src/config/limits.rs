@@ -15,6 +15,12 @@ pub const CLIENT_HELLO_BYTES_MAX: usize = 32 << 10;
 pub const TICKETS_TRIED_MAX: u32 = 4;
 /// Bytes of plaintext state in a ticket; a longer one is not issued. rustls clients break on very long tickets.
 pub const TICKET_BYTES_MAX: usize = 12 << 10;
+/// Seconds by which clocks of hosts (and of workers) may differ when a ticket's time of issue is looked at.
+pub const TICKET_CLOCK_SKEW_SECS: u64 = 60;
+/// Bytes that a secret shared by a fleet has at least.
+pub const TICKET_SECRET_BYTES_MIN: usize = 32;
+/// Bytes of the longest TLS record: header, 2^14 bytes of plaintext and what encryption may add (RFC 5246 section 6.2.3).
+pub const TLS_RECORD_BYTES_MAX: usize = 5 + (16 << 10) + 2048;
 /// Candidate paths that one presented chain may cost.
 pub const PATHS_TRIED_MAX: usize = 4;
 /// Name comparisons that the search for candidate paths may cost.

@@ -1,6 +1,52 @@
-//! rustls put together: sites, certificates, tickets, the session over the unbuffered API.
+//! rustls put together: sites, certificates, tickets, the session over the unbuffered API. No sockets, no clock: time is
+//! an argument, bytes go in and out.
+//!
+//! Reading order: [`Session`] drives one connection; [`SiteTable`] and [`Site`] say with what; `scope` lends a
+//! connection's context to rustls's callbacks; `verifier` and `tickets` are those callbacks; `ticket_keys` seals.
 
 #![forbid(unsafe_code)]
+
+mod credentials;
+mod established;
+mod failure;
+mod files;
+mod hello;
+mod names;
+mod records;
+mod resolver;
+mod scope;
+mod session;
+mod session_value;
+mod site;
+mod table;
+mod ticket_keys;
+mod tickets;
+mod verifier;
+
+#[cfg(test)]
+mod tests;
+
+pub use credentials::ServerCertificate;
+pub use established::Established;
+pub use failure::Failure;
+pub use names::openssl_cipher_name;
+pub use session::{Session, Status};
+pub use site::{Site, SiteSource};
+pub use table::SiteTable;
+pub use ticket_keys::{NoKeys, Secret, TicketKeys};
+
+use crate::trust::{Blocks, LocalChainCache};
+use arc_swap::ArcSwap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// What all sessions of one worker share.
+#[derive(Debug)]
+pub struct Environment {
+    pub cache: Rc<LocalChainCache>,
+    /// Published by the control thread.
+    pub blocks: Arc<ArcSwap<Blocks>>,
+}
 
 /// Why a ticket was not taken; the connection then did a full handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

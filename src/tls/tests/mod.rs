@@ -1,0 +1,1 @@
+//! Handshakes with real rustls clients, in memory.
