@@ -119,3 +119,21 @@ pub const CLIENT_CHAIN_BYTES: (u64, u64) = (1 << 10, 64 << 10);
 pub const CLIENT_CHAIN_CERTIFICATES_MAX: u32 = 64;
 /// Highest `max_depth`: webpki walks no further.
 pub const CHAIN_DEPTH_MAX: u32 = 6;
+/// How long a client may take to read why it was refused.
+pub const GOODBYE_MS_MAX: u64 = 2000;
+/// Bytes swallowed from such a client meanwhile.
+pub const GOODBYE_BYTES_MAX: usize = 256 << 10;
+/// TLS replies waiting for a client that does not read, before it is read no further.
+pub const REPLY_BYTES_MAX: usize = 16 << 10;
+/// How often such a connection is looked at again.
+pub const REPLY_POLL_MS: u64 = 20;
+/// An open connection's certificate is looked at again at least this often.
+pub const EXPIRY_LOOK_SECONDS_MAX: u64 = 600;
+/// Lines about single connections that one worker may write to the operator's log in a second.
+pub const LOG_LINES_PER_SECOND_MAX: u32 = 50;
+/// Length of a listener's accept queue asked for; net.core.somaxconn caps it.
+pub const ACCEPT_QUEUE: i32 = 4096;
+/// Descriptors kept free for files, admin and rings when "auto" connections are counted.
+pub const DESCRIPTORS_RESERVED: u64 = 128;
+/// Memory that one connection may cost, sockets included, when "auto" connections are counted.
+pub const CONNECTION_BYTES: u64 = 40 << 10;

@@ -50,6 +50,11 @@ impl Acceptor {
         }
     }
 
+    /// Accepts again after [`Acceptor::stop`].
+    pub fn resume(&mut self) {
+        self.stopping = false;
+    }
+
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Socket>>> {
         loop {
             if self.flight.is_none() && self.stopping {

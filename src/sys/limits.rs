@@ -38,3 +38,16 @@ pub fn ignore_broken_pipes() {
     // SAFETY: SIG_IGN is a valid disposition and installs no code.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
 }
+
+/// Memory that this process may use: the machine's, or less where a cgroup says so. Bytes.
+pub fn memory_limit() -> u64 {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib = total.and_then(|rest| rest.split_whitespace().next()).and_then(|number| number.parse::<u64>().ok());
+    let machine = kib.map_or(1 << 30, |kib| kib << 10);
+    let number = |path: &str| std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<u64>().ok());
+    let membership = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let own = membership.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/").trim_end_matches('/');
+    let group = number(&format!("/sys/fs/cgroup{own}/memory.max")).or_else(|| number("/sys/fs/cgroup/memory.max"));
+    group.map_or(machine, |limit| limit.min(machine))
+}

@@ -43,13 +43,13 @@ impl Timers {
 pub struct Sleep {
     reactor: Rc<Reactor>,
     moment: Instant,
-    key: Option<(Instant, u64)>,
+    registered: Option<((Instant, u64), Waker)>,
 }
 
 impl Reactor {
     /// A future that waits for `moment`; past moments are ready at once.
     pub fn sleep_until(self: &Rc<Self>, moment: Instant) -> Sleep {
-        Sleep { reactor: self.clone(), moment, key: None }
+        Sleep { reactor: self.clone(), moment, registered: None }
     }
 
     /// `future`, or `None` once `moment` has come.
@@ -67,11 +67,16 @@ impl Future for Sleep {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        this.forget();
         if this.reactor.now() >= this.moment {
+            this.forget();
             return Poll::Ready(());
         }
-        this.key = Some(this.reactor.timers().insert(this.moment, cx.waker().clone()));
+        // A connection's timers are polled with its every byte: only a change of task touches the map.
+        if !this.registered.as_ref().is_some_and(|(_, waker)| waker.will_wake(cx.waker())) {
+            this.forget();
+            let key = this.reactor.timers().insert(this.moment, cx.waker().clone());
+            this.registered = Some((key, cx.waker().clone()));
+        }
         Poll::Pending
     }
 }
@@ -84,7 +89,7 @@ impl Drop for Sleep {
 
 impl Sleep {
     fn forget(&mut self) {
-        if let Some(key) = self.key.take() {
+        if let Some((key, _)) = self.registered.take() {
             // A waker is dropped outside the borrow: it may be the last hold on a task.
             let waker = self.reactor.timers().wakers.remove(&key);
             drop(waker);

@@ -1,0 +1,167 @@
+//! What one connection has done so far, for its audit lines.
+
+use super::Entry;
+use crate::sys::Reactor;
+use crate::tls::{Established, Failure};
+use crate::trust::Reason;
+use crate::wire::audit::{CloseReason, ConnectionId, ConnectionRecord, Event, Path, TlsFacts};
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Facts and totals of one connection.
+#[derive(Debug)]
+pub struct Account {
+    record: ConnectionRecord,
+    accepted_at: Instant,
+    bytes_in: Cell<u64>,
+    bytes_out: Cell<u64>,
+    reactor: Rc<Reactor>,
+}
+
+impl Account {
+    /// Opens the account at accept.
+    pub fn open(reactor: &Rc<Reactor>, entry: &Entry, conn_id: ConnectionId, client: SocketAddr) -> Account {
+        let record = ConnectionRecord {
+            ts: reactor.wall(),
+            conn_id,
+            event: Event::Refused,
+            listener: entry.name.clone(),
+            site: None,
+            client,
+            sni: None,
+            alpn: None,
+            tls: None,
+            leaf: None,
+            chain_len: 0,
+            proven: false,
+            identity: None,
+            rule: None,
+            reason: Reason::Internal,
+            reason_detail: String::new(),
+            verify: 0,
+            epoch: 0,
+            our_alert: None,
+            peer_alert: None,
+            handshake_micros: 0,
+            backend: None,
+            path: Path::User,
+            bytes_in: 0,
+            bytes_out: 0,
+            close_reason: None,
+            duration_micros: 0,
+        };
+        let (bytes_in, bytes_out) = Default::default();
+        Account { record, accepted_at: reactor.now(), bytes_in, bytes_out, reactor: reactor.clone() }
+    }
+
+    pub fn conn_id(&self) -> ConnectionId {
+        self.record.conn_id
+    }
+
+    pub fn client(&self) -> SocketAddr {
+        self.record.client
+    }
+
+    pub fn accepted_at(&self) -> Instant {
+        self.accepted_at
+    }
+
+    /// Plaintext bytes passed on to the backend.
+    pub fn count_in(&self, n: usize) {
+        self.bytes_in.set(self.bytes_in.get() + n as u64);
+    }
+
+    /// Plaintext bytes passed on to the client.
+    pub fn count_out(&self, n: usize) {
+        self.bytes_out.set(self.bytes_out.get() + n as u64);
+    }
+
+    /// Writes down how the handshake ended well; returns how long it took.
+    pub fn established(&mut self, established: &Established) -> Duration {
+        let took = self.reactor.precise_now().saturating_duration_since(self.accepted_at);
+        let admission = &established.admission;
+        let record = &mut self.record;
+        record.site = Some(established.site.name().clone());
+        record.sni = established.sni.clone();
+        record.alpn = established.alpn.clone();
+        record.tls = Some(TlsFacts {
+            version: established.version,
+            cipher: established.cipher,
+            group: established.group,
+            resumed: established.resumed,
+        });
+        record.leaf = admission.leaf().cloned();
+        record.chain_len = admission.chain_len();
+        record.proven = admission.leaf().is_some();
+        record.identity = admission.identity().map(|identity| identity.as_str().into());
+        record.rule = admission.rule().cloned();
+        record.reason = admission.reason();
+        record.verify = admission.verify();
+        record.epoch = admission.epoch();
+        record.handshake_micros = took.as_micros() as u64;
+        took
+    }
+
+    /// Writes down how the handshake failed.
+    pub fn failed(&mut self, failure: &Failure) {
+        let record = &mut self.record;
+        record.site = failure.site.as_ref().map(|site| site.name().clone());
+        record.epoch = failure.site.as_ref().map_or(0, |site| site.policy().epoch());
+        record.sni = failure.sni.clone();
+        record.leaf = failure.leaf.clone();
+        record.chain_len = failure.chain_len;
+        record.proven = failure.proven;
+        record.verify = failure.verify;
+        record.reason = failure.reason;
+        record.reason_detail = failure.detail.clone();
+        record.our_alert = failure.our_alert;
+        record.peer_alert = failure.peer_alert;
+        record.handshake_micros = self.accepted_at.elapsed_at(self.reactor.precise_now());
+    }
+
+    /// Writes down a refusal that TLS knows nothing of.
+    pub fn refused(&mut self, reason: Reason, detail: &str) {
+        self.record.reason = reason;
+        self.record.reason_detail = detail.to_owned();
+    }
+
+    /// The server that will get the bytes.
+    pub fn backend(&mut self, label: &Arc<str>) {
+        self.record.backend = Some(label.clone());
+    }
+
+    /// Alerts that ended an open connection.
+    pub fn alerts(&mut self, ours: Option<u8>, peers: Option<u8>, detail: &str) {
+        self.record.our_alert = ours;
+        self.record.peer_alert = peers;
+        if !detail.is_empty() {
+            self.record.reason_detail = detail.to_owned();
+        }
+    }
+
+    /// The record of this moment.
+    pub fn record(&self, event: Event, close_reason: Option<CloseReason>) -> ConnectionRecord {
+        let mut record = self.record.clone();
+        record.ts = self.reactor.wall();
+        record.event = event;
+        record.close_reason = close_reason;
+        record.bytes_in = self.bytes_in.get();
+        record.bytes_out = self.bytes_out.get();
+        record.duration_micros = self.accepted_at.elapsed_at(self.reactor.precise_now());
+        record
+    }
+}
+
+trait ElapsedAt {
+    fn elapsed_at(self, now: Instant) -> u64;
+}
+
+impl ElapsedAt for Instant {
+    /// Microseconds from `self` to `now`.
+    fn elapsed_at(self, now: Instant) -> u64 {
+        now.saturating_duration_since(self).as_micros() as u64
+    }
+}

@@ -1,0 +1,156 @@
+//! The whole life of one connection.
+
+use super::end::{Cause, EndSignal};
+use super::handshake::{Greeted, handshake, say_goodbye, unix_now};
+use super::transfer::{First, Remains, Transfer};
+use super::{Account, Entry, Host, Seat, upstream};
+use crate::config::limits;
+use crate::sys::{End, Reactor, Socket};
+use crate::tls::Session;
+use crate::trust::Admission;
+use crate::wire::audit::{CloseReason, ConnectionId, Event};
+use rustls_pki_types::UnixTime;
+use std::cell::OnceCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A connection as the rest of the worker sees it.
+#[derive(Debug)]
+pub struct Live {
+    pub conn_id: ConnectionId,
+    /// The worker's own number for it.
+    pub slot: usize,
+    /// Ends it from outside.
+    pub signal: EndSignal,
+    /// Whom it serves, once the handshake is done.
+    pub admission: OnceCell<Arc<Admission>>,
+}
+
+impl Live {
+    /// A connection that was just accepted.
+    pub fn new(conn_id: ConnectionId, slot: usize) -> Live {
+        Live { conn_id, slot, signal: EndSignal::default(), admission: OnceCell::new() }
+    }
+}
+
+/// Serves one accepted connection to its end. Every way out has written its audit record.
+pub async fn serve<H: Host>(host: Rc<H>, entry: Arc<Entry>, client: Socket, live: Rc<Live>) {
+    let Ok(peer) = client.address(End::Peer) else {
+        // Gone between accept and now; there is not even an address to write down.
+        host.handshake_over(&entry, &live);
+        return;
+    };
+    let mut account = Account::open(host.reactor(), &entry, live.conn_id, peer);
+    let greeted = handshake(&host, &entry, &client, &mut account, &live.signal).await;
+    host.handshake_over(&entry, &live);
+    match greeted {
+        Ok(greeted) => serve_admitted(&host, &entry, client, &live, account, greeted).await,
+        // A TCP health check: nothing was asked, nothing was refused.
+        Err(refused) if !refused.spoke => {}
+        Err(_) => host.refused(&entry, account.record(Event::Refused, None)),
+    }
+}
+
+async fn serve_admitted<H: Host>(
+    host: &Rc<H>,
+    entry: &Entry,
+    client: Socket,
+    live: &Live,
+    mut account: Account,
+    greeted: Greeted,
+) {
+    let Greeted { session, early, peer_closed } = greeted;
+    let Some(established) = session.established() else { return };
+    let took = account.established(established);
+    host.handshake_done(entry, established, took);
+    if let Some(why) = established.declined {
+        host.declined(why);
+    }
+    let _ = live.admission.set(established.admission.clone());
+    let not_after = established.ends_at.filter(|_| entry.limits.end_at_expiry);
+    let connecting = upstream::connect(host, entry, established);
+    let connected = futures_lite::future::or(async { Ok(connecting.await) }, async { Err(live.signal.asked().await) });
+    let (backend, seat) = match connected.await {
+        Ok(Some(connected)) => connected,
+        Ok(None) => return turn_away(host, &client, session, &account, CloseReason::BackendUnavailable).await,
+        Err(reason) => return turn_away(host, &client, session, &account, reason).await,
+    };
+    account.backend(&entry.backend(&established.site).1.servers[seat.server()].label);
+    let mut first = host.shelf().take();
+    upstream::write_header(entry, &account, &client, established, &mut first);
+    first.extend_from_slice(&early);
+    host.accepted(account.record(Event::Accepted, None));
+    let first = First { bytes: first, early: early.len(), peer_closed };
+    let transfer = Transfer::new(host, &account, (&client, &backend), session);
+    let stop = futures_lite::future::or(
+        async { Cause::Asked(live.signal.asked().await) },
+        expiry(host.reactor(), &**host, not_after),
+    );
+    let remains = transfer.run(first, entry.limits.idle_timeout, stop).await;
+    let reason = remains.cause.as_ref().map_or(CloseReason::Done, Cause::close_reason);
+    if let Some(Cause::Tls { our_alert, peer_alert, detail }) = &remains.cause {
+        account.alerts(*our_alert, *peer_alert, detail);
+    }
+    host.closed(account.record(Event::Closed, Some(reason)));
+    finish(host, client, backend, remains).await;
+    drop(seat);
+}
+
+/// Ends a connection that will have no backend: in order, for TLS has nothing to complain of.
+async fn turn_away<H: Host>(
+    host: &Rc<H>,
+    client: &Socket,
+    mut session: Session,
+    account: &Account,
+    reason: CloseReason,
+) {
+    host.closed(account.record(Event::Closed, Some(reason)));
+    let mut out = host.shelf().take();
+    session.close_notify(&mut out);
+    last_words(host, client, out).await;
+}
+
+/// Closes both sockets as the cause demands (contract section 3).
+async fn finish<H: Host>(host: &Rc<H>, client: Socket, backend: Socket, remains: Remains) {
+    let Remains { cause, upward_done, downward_done, mid_record, mut replies, mut session } = remains;
+    let Some(cause) = cause else { return };
+    if !upward_done && cause != Cause::BackendReset {
+        // The client's bytes ended in no orderly way, and the backend must not take it for one.
+        backend.reset_on_close();
+    }
+    drop(backend);
+    match cause {
+        Cause::BackendReset | Cause::ClientReset => client.reset_on_close(),
+        Cause::Truncated => {}
+        _ if mid_record => client.reset_on_close(),
+        Cause::Tls { .. } if !downward_done => last_words(host, &client, replies).await,
+        Cause::Asked(_) if !downward_done => {
+            session.close_notify(&mut replies);
+            last_words(host, &client, replies).await;
+        }
+        Cause::Tls { .. } | Cause::Asked(_) => {}
+    }
+}
+
+/// Sends an alert or close_notify to a client that may not read any more.
+async fn last_words<H: Host>(host: &Rc<H>, client: &Socket, bytes: Vec<u8>) {
+    let deadline = host.reactor().now() + Duration::from_millis(limits::GOODBYE_MS_MAX);
+    if let Some((Ok(()), bytes)) = host.reactor().until(deadline, client.send(bytes)).await {
+        host.shelf().give(bytes);
+        say_goodbye(host, client).await;
+    }
+}
+
+/// Resolves when the client's chain runs out. Looks again from time to time, for clocks jump.
+async fn expiry<H: Host>(reactor: &Rc<Reactor>, host: &H, not_after: Option<UnixTime>) -> Cause {
+    let Some(not_after) = not_after else { return std::future::pending().await };
+    loop {
+        let left = not_after.as_secs().saturating_sub(unix_now(host).as_secs());
+        if left == 0 {
+            return Cause::Asked(CloseReason::CertificateExpired);
+        }
+        let pause = Duration::from_secs(left.min(limits::EXPIRY_LOOK_SECONDS_MAX));
+        reactor.sleep_until(reactor.now() + pause).await;
+    }
+}

@@ -1,0 +1,317 @@
+//! Bytes both ways over an open connection. Each direction reads only when its last bytes are sent, so that back-pressure
+//! needs no bookkeeping; one direction alone writes to the client, so that records leave in the order they were sealed.
+
+use super::end::Cause;
+use super::handshake::unix_now;
+use super::sizing::Sizing;
+use super::{Account, Host};
+use crate::config::limits;
+use crate::sys::{Lease, Size, Socket};
+use crate::tls::{Session, Status};
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+/// How one direction ended without ending the connection at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum DirectionEnd {
+    Orderly,
+    /// The side it writes to is gone; the other direction may still have something to deliver.
+    ReceiverGone,
+}
+
+/// The state that both directions share.
+pub(super) struct Transfer<'a, H: Host> {
+    pub host: &'a Rc<H>,
+    pub account: &'a Account,
+    pub client: &'a Socket,
+    pub backend: &'a Socket,
+    pub session: RefCell<Session>,
+    marks: Marks,
+    /// TLS bytes that the upward direction has for the client (alerts, key updates).
+    replies: RefCell<Vec<u8>>,
+    replies_waker: RefCell<Option<Waker>>,
+}
+
+/// How far the two directions are.
+#[derive(Debug)]
+struct Marks {
+    last_byte: Cell<Instant>,
+    /// A send toward the client is under way: nothing else may be written between its bytes.
+    sending: Cell<bool>,
+    /// The backend has the client's orderly end.
+    upward_done: Cell<bool>,
+    /// The client has the backend's orderly end.
+    downward_done: Cell<bool>,
+    /// A send to the backend failed.
+    backend_broke: Cell<bool>,
+}
+
+/// What the transfer leaves for the one who closes the sockets.
+pub(super) struct Remains {
+    /// `None`: both directions ended in order.
+    pub cause: Option<Cause>,
+    /// The backend already has the client's orderly end.
+    pub upward_done: bool,
+    /// The client already has the backend's orderly end.
+    pub downward_done: bool,
+    /// A record is half on its way to the client: nothing sensible can follow.
+    pub mid_record: bool,
+    /// TLS bytes not sent yet.
+    pub replies: Vec<u8>,
+    pub session: Session,
+}
+
+impl<'a, H: Host> Transfer<'a, H> {
+    pub fn new(
+        host: &'a Rc<H>,
+        account: &'a Account,
+        (client, backend): (&'a Socket, &'a Socket),
+        session: Session,
+    ) -> Transfer<'a, H> {
+        let marks = Marks {
+            last_byte: Cell::new(host.reactor().now()),
+            sending: Cell::default(),
+            upward_done: Cell::default(),
+            downward_done: Cell::default(),
+            backend_broke: Cell::default(),
+        };
+        let (replies, replies_waker) = Default::default();
+        Transfer { host, account, client, backend, session: RefCell::new(session), marks, replies, replies_waker }
+    }
+
+    /// Moves bytes until both directions have ended, one breaks, nothing moves for `idle_timeout`, or `stop` resolves.
+    /// `first` goes to the backend before anything else; its last `early` bytes are the client's.
+    pub async fn run(self, first: First, idle_timeout: Duration, stop: impl Future<Output = Cause>) -> Remains {
+        let both = async {
+            let ends = futures_lite::future::try_zip(self.upward(first), self.downward()).await?;
+            match ends {
+                (DirectionEnd::Orderly, DirectionEnd::Orderly) => Ok(()),
+                (DirectionEnd::ReceiverGone, _) => Err(Cause::BackendReset),
+                (_, DirectionEnd::ReceiverGone) => Err(Cause::ClientReset),
+            }
+        };
+        let interrupted = async {
+            Err(futures_lite::future::or(stop, futures_lite::future::or(self.idle(idle_timeout), self.watch_client()))
+                .await)
+        };
+        let cause = futures_lite::future::or(both, interrupted).await.err();
+        Remains {
+            cause,
+            upward_done: self.marks.upward_done.get(),
+            downward_done: self.marks.downward_done.get(),
+            mid_record: self.marks.sending.get(),
+            replies: self.replies.into_inner(),
+            session: self.session.into_inner(),
+        }
+    }
+
+    /// Client to backend.
+    async fn upward(&self, first: First) -> Result<DirectionEnd, Cause> {
+        if !first.bytes.is_empty() && !self.to_backend(first.bytes, first.early).await {
+            return Ok(DirectionEnd::ReceiverGone);
+        }
+        let mut closed = first.peer_closed;
+        let mut sizing = Sizing::new();
+        while !closed {
+            let lease = match self.client.receive(sizing.size()).await {
+                Ok(Some(lease)) => lease,
+                Ok(None) => return Err(Cause::Truncated),
+                Err(_) => return Err(Cause::ClientReset),
+            };
+            sizing.note(&lease);
+            self.touch();
+            let mut plain = self.host.shelf().take();
+            closed = self.open_records(lease, &mut plain)? == Status::PeerClosed;
+            let count = plain.len();
+            if count == 0 {
+                self.host.shelf().give(plain);
+            } else if !self.to_backend(plain, count).await {
+                return Ok(DirectionEnd::ReceiverGone);
+            }
+            self.replies_drained().await;
+        }
+        if self.backend.shutdown_send().is_err() {
+            self.marks.backend_broke.set(true);
+            return Ok(DirectionEnd::ReceiverGone);
+        }
+        self.marks.upward_done.set(true);
+        Ok(DirectionEnd::Orderly)
+    }
+
+    /// Decrypts what came; what TLS has to answer is queued for the downward direction.
+    fn open_records(&self, mut lease: Lease, plain: &mut Vec<u8>) -> Result<Status, Cause> {
+        let mut out = self.host.shelf().take();
+        let fed = self.session.borrow_mut().feed(&mut lease, unix_now(&**self.host), plain, &mut out);
+        drop(lease);
+        if out.is_empty() {
+            self.host.shelf().give(out);
+        } else {
+            self.replies.borrow_mut().append(&mut out);
+            let waker = self.replies_waker.borrow_mut().take();
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+        fed.map_err(|failure| Cause::Tls {
+            our_alert: failure.our_alert,
+            peer_alert: failure.peer_alert,
+            detail: failure.detail.clone(),
+        })
+    }
+
+    /// Sends to the backend; its last `count` bytes are the client's own. False: the backend is gone.
+    async fn to_backend(&self, bytes: Vec<u8>, count: usize) -> bool {
+        let (sent, bytes) = self.backend.send(bytes).await;
+        self.host.shelf().give(bytes);
+        if sent.is_err() {
+            // What it still had to say is read by the other direction, which then knows not to call it an orderly end.
+            self.marks.backend_broke.set(true);
+            return false;
+        }
+        self.touch();
+        self.account.count_in(count);
+        self.host.bytes_in().add(count as u64);
+        true
+    }
+
+    /// Backend to client.
+    async fn downward(&self) -> Result<DirectionEnd, Cause> {
+        let mut sizing = Sizing::new();
+        loop {
+            let received = match self.receive_or_reply(sizing.size()).await {
+                Ok(received) => received,
+                Err(Gone) => return Ok(DirectionEnd::ReceiverGone),
+            };
+            match received {
+                Ok(Some(lease)) => {
+                    sizing.note(&lease);
+                    if self.seal_and_send(lease).await.is_err() {
+                        return Ok(DirectionEnd::ReceiverGone);
+                    }
+                }
+                Ok(None) if self.marks.backend_broke.get() => return Err(Cause::BackendReset),
+                Ok(None) => break,
+                Err(_) => return Err(Cause::BackendReset),
+            }
+        }
+        let mut out = std::mem::take(&mut *self.replies.borrow_mut());
+        self.session.borrow_mut().close_notify(&mut out);
+        if self.to_client(out).await.is_err() || self.client.shutdown_send().is_err() {
+            return Ok(DirectionEnd::ReceiverGone);
+        }
+        self.marks.downward_done.set(true);
+        Ok(DirectionEnd::Orderly)
+    }
+
+    async fn seal_and_send(&self, lease: Lease) -> Result<(), Gone> {
+        self.touch();
+        let count = lease.len();
+        let mut out = std::mem::take(&mut *self.replies.borrow_mut());
+        if out.capacity() == 0 {
+            out = self.host.shelf().take();
+        }
+        let sealed = self.session.borrow_mut().encrypt(&lease, &mut out);
+        drop(lease);
+        if sealed.is_err() {
+            return Err(Gone);
+        }
+        self.to_client(out).await?;
+        self.account.count_out(count);
+        self.host.bytes_out().add(count as u64);
+        Ok(())
+    }
+
+    async fn to_client(&self, bytes: Vec<u8>) -> Result<(), Gone> {
+        self.marks.sending.set(true);
+        let (sent, bytes) = self.client.send(bytes).await;
+        self.marks.sending.set(false);
+        self.host.shelf().give(bytes);
+        self.touch();
+        sent.map_err(|_| Gone)
+    }
+
+    /// The backend's next bytes; meanwhile replies of the TLS layer are sent as they come.
+    async fn receive_or_reply(&self, size: Size) -> Result<io::Result<Option<Lease>>, Gone> {
+        let mut receiving = pin!(self.backend.receive(size));
+        loop {
+            match std::future::poll_fn(|cx| self.poll_next(receiving.as_mut(), cx)).await {
+                Some(received) => return Ok(received),
+                None => {
+                    let replies = std::mem::take(&mut *self.replies.borrow_mut());
+                    self.to_client(replies).await?;
+                }
+            }
+        }
+    }
+
+    /// `None`: replies wait to be sent.
+    fn poll_next<F>(&self, receiving: Pin<&mut F>, cx: &mut Context<'_>) -> Poll<Option<F::Output>>
+    where
+        F: Future,
+    {
+        if !self.replies.borrow().is_empty() {
+            return Poll::Ready(None);
+        }
+        let old = self.replies_waker.borrow_mut().replace(cx.waker().clone());
+        drop(old);
+        receiving.poll(cx).map(Some)
+    }
+
+    /// A client that provokes replies and does not read them is read no further.
+    async fn replies_drained(&self) {
+        while self.replies.borrow().len() > limits::REPLY_BYTES_MAX && !self.marks.downward_done.get() {
+            let soon = self.host.reactor().now() + Duration::from_millis(limits::REPLY_POLL_MS);
+            self.host.reactor().sleep_until(soon).await;
+        }
+    }
+
+    fn touch(&self) {
+        self.marks.last_byte.set(self.host.reactor().now());
+    }
+
+    async fn idle(&self, timeout: Duration) -> Cause {
+        loop {
+            let due = self.marks.last_byte.get() + timeout;
+            if self.host.reactor().now() >= due {
+                return Cause::Asked(crate::wire::audit::CloseReason::IdleTimeout);
+            }
+            self.host.reactor().sleep_until(due).await;
+        }
+    }
+
+    /// After the client's close_notify only one thing is still of interest from it: that it went away.
+    async fn watch_client(&self) -> Cause {
+        while !self.marks.upward_done.get() {
+            // Woken together with the upward direction: all futures of a connection are one task.
+            yield_until_polled().await;
+        }
+        loop {
+            match self.client.receive(Size::Small).await {
+                Ok(Some(_)) => {}
+                Ok(None) => std::future::pending().await,
+                Err(_) => return Cause::ClientReset,
+            }
+        }
+    }
+}
+
+/// What goes to the backend first.
+pub(super) struct First {
+    pub bytes: Vec<u8>,
+    /// How many of the last bytes came from the client.
+    pub early: usize,
+    pub peer_closed: bool,
+}
+
+/// The client can no longer be written to.
+struct Gone;
+
+/// Pending once; polled again whenever the task is.
+async fn yield_until_polled() {
+    let mut polled = false;
+    std::future::poll_fn(|_| if std::mem::replace(&mut polled, true) { Poll::Ready(()) } else { Poll::Pending }).await;
+}
