@@ -113,6 +113,11 @@ impl Counters {
         }
     }
 
+    /// The counters of one server, if the configuration has it.
+    pub fn server(&self, backend: usize, server: usize) -> Option<&ServerCounters> {
+        self.backends.get(backend)?.get(server)
+    }
+
     /// Counts one finished handshake, accept to established in `micros`.
     pub fn count_handshake(&self, listener: usize, version: &str, kind: Kind, group: Option<&str>, micros: u64) {
         let Some(counters) = self.listeners.get(listener) else { return };

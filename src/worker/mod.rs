@@ -2,5 +2,19 @@
 
 #![forbid(unsafe_code)]
 
+mod accepting;
 pub mod audit_queue;
+mod backends;
 pub mod counters;
+mod gauges;
+mod host;
+mod pool;
+mod snapshot;
+mod start_error;
+mod thread;
+
+pub use audit_queue::AuditQueue;
+pub use counters::Counters;
+pub use pool::Pool;
+pub use snapshot::Snapshot;
+pub use start_error::StartError;

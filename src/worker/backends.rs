@@ -1,0 +1,165 @@
+//! Which server of a backend the next connection gets. Each worker counts for itself: nothing is shared.
+
+use super::counters::Counters;
+use crate::config::Balance;
+use crate::relay::{Backend, Seat};
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A server whose last connect failed is tried after the others for this long.
+const SHUNNED: Duration = Duration::from_secs(1);
+
+/// One worker's view of all backends.
+#[derive(Debug)]
+pub(super) struct Balancer {
+    backends: RefCell<Vec<Vec<ServerState>>>,
+    turn: Cell<usize>,
+    counters: Arc<Counters>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct ServerState {
+    active: Rc<Cell<usize>>,
+    shunned_until: Option<Instant>,
+}
+
+/// A server taken for one connection.
+#[derive(Debug)]
+pub(super) struct ServerSeat {
+    backend: usize,
+    server: usize,
+    active: Rc<Cell<usize>>,
+    counters: Arc<Counters>,
+}
+
+impl Seat for ServerSeat {
+    fn server(&self) -> usize {
+        self.server
+    }
+}
+
+impl Drop for ServerSeat {
+    fn drop(&mut self) {
+        self.active.set(self.active.get().saturating_sub(1));
+        if let Some(counters) = self.counters.server(self.backend, self.server) {
+            counters.active.decrement();
+        }
+    }
+}
+
+impl Balancer {
+    /// `first_turn` differs from worker to worker, so that they do not all begin with the same server.
+    pub fn new(servers: &[usize], first_turn: usize, counters: Arc<Counters>) -> Balancer {
+        let backends = servers.iter().map(|count| vec![ServerState::default(); *count]).collect();
+        Balancer { backends: RefCell::new(backends), turn: Cell::new(first_turn), counters }
+    }
+
+    /// A server not among `tried`: servers that answered last first, then by the backend's rule.
+    pub fn choose(&self, index: usize, backend: &Backend, tried: &[usize], now: Instant) -> Option<ServerSeat> {
+        let backends = self.backends.borrow();
+        let states = &backends[index];
+        let count = backend.servers.len().min(states.len());
+        let start = self.turn.get();
+        self.turn.set(start.wrapping_add(1));
+        let in_turn = (0..count).map(|i| start.wrapping_add(i) % count);
+        let rank = |server: &usize| {
+            let state = &states[*server];
+            let shunned = state.shunned_until.is_some_and(|until| until > now);
+            let load = if backend.balance == Balance::LeastConnections { state.active.get() } else { 0 };
+            (shunned, load)
+        };
+        let server = in_turn.filter(|server| !tried.contains(server)).min_by_key(rank)?;
+        let active = states[server].active.clone();
+        active.set(active.get() + 1);
+        if let Some(counters) = self.counters.server(index, server) {
+            counters.active.increment();
+        }
+        Some(ServerSeat { backend: index, server, active, counters: self.counters.clone() })
+    }
+
+    /// A connect failed.
+    pub fn failed(&self, backend: usize, server: usize, now: Instant) {
+        if let Some(state) = self.backends.borrow_mut().get_mut(backend).and_then(|states| states.get_mut(server)) {
+            state.shunned_until = Some(now + SHUNNED);
+        }
+    }
+
+    /// A connect worked.
+    pub fn answered(&self, backend: usize, server: usize) {
+        if let Some(state) = self.backends.borrow_mut().get_mut(backend).and_then(|states| states.get_mut(server)) {
+            state.shunned_until = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{ProxyProtocol, ProxyTlvs};
+    use crate::relay::Server;
+    use crate::sys::Address;
+
+    fn backend(balance: Balance) -> Backend {
+        let server = |i: u16| Server { address: Address::Ip(([127, 0, 0, 1], i).into()), label: "b/s".into() };
+        let none = ProxyTlvs {
+            alpn: false,
+            authority: false,
+            unique_id: false,
+            ssl: false,
+            crc32c: false,
+            client_cert: false,
+        };
+        Backend {
+            name: "b".into(),
+            servers: (0..3).map(server).collect(),
+            connect_timeout: Duration::from_secs(1),
+            proxy_protocol: ProxyProtocol::Off,
+            proxy_tlvs: none,
+            balance,
+        }
+    }
+
+    fn balancer() -> Balancer {
+        Balancer::new(&[3], 0, Arc::new(Counters::new(0, &[3])))
+    }
+
+    #[test]
+    fn round_robin_takes_each_server_in_turn() {
+        let (balancer, backend, now) = (balancer(), backend(Balance::RoundRobin), Instant::now());
+        let seats: Vec<_> = (0..6).map(|_| balancer.choose(0, &backend, &[], now).unwrap().server).collect();
+        assert_eq!(seats, [0, 1, 2, 0, 1, 2]);
+    }
+
+    #[test]
+    fn least_connections_prefers_the_emptiest_server() {
+        let (balancer, backend, now) = (balancer(), backend(Balance::LeastConnections), Instant::now());
+        let seats: Vec<_> = (0..3).map(|_| balancer.choose(0, &backend, &[], now).unwrap()).collect();
+        let mut taken: Vec<_> = seats.iter().map(|seat| seat.server).collect();
+        taken.sort();
+        assert_eq!(taken, [0, 1, 2]);
+        let freed = seats[1].server;
+        drop(seats.into_iter().nth(1));
+        let next = balancer.choose(0, &backend, &[], now).unwrap();
+        assert!([0, 1, 2].contains(&next.server) && freed < 3);
+    }
+
+    #[test]
+    fn a_server_that_failed_is_last_until_it_answers() {
+        let (balancer, backend, now) = (balancer(), backend(Balance::RoundRobin), Instant::now());
+        balancer.failed(0, 0, now);
+        let chosen: Vec<_> = (0..4).map(|_| balancer.choose(0, &backend, &[], now).unwrap().server).collect();
+        assert!(!chosen.contains(&0));
+        assert_eq!(balancer.choose(0, &backend, &[1, 2], now).unwrap().server, 0, "better than nobody");
+        balancer.answered(0, 0);
+        let chosen: Vec<_> = (0..3).map(|_| balancer.choose(0, &backend, &[], now).unwrap().server).collect();
+        assert!(chosen.contains(&0));
+    }
+
+    #[test]
+    fn nobody_is_left_when_all_were_tried() {
+        let (balancer, backend) = (balancer(), backend(Balance::RoundRobin));
+        assert!(balancer.choose(0, &backend, &[0, 1, 2], Instant::now()).is_none());
+    }
+}

@@ -1,0 +1,74 @@
+//! Why the workers could not be started.
+
+use crate::sys::Missing;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+
+/// Sorted by what the operator can do about it.
+#[derive(Debug)]
+pub enum StartError {
+    /// A listener's address cannot be bound.
+    Bind { listener: String, address: SocketAddr, error: io::Error },
+    /// The machine lacks something.
+    Missing(Missing),
+    /// The configuration names CPUs that this process may not use.
+    Cpus { wanted: usize, allowed: Vec<usize> },
+    /// Anything else: threads, descriptors.
+    Internal { step: &'static str, error: String },
+}
+
+impl StartError {
+    /// The exit code of contract section 1.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            StartError::Bind { error, .. } => match error.kind() {
+                io::ErrorKind::AddrInUse => 69,
+                io::ErrorKind::PermissionDenied => 77,
+                io::ErrorKind::AddrNotAvailable => 78,
+                _ => 71,
+            },
+            StartError::Missing(_) => 71,
+            StartError::Cpus { .. } => 78,
+            StartError::Internal { .. } => 70,
+        }
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Bind { listener, address, error } => {
+                write!(f, "listener {listener:?} cannot listen on {address}: {error}; ")?;
+                match error.kind() {
+                    io::ErrorKind::AddrInUse => {
+                        write!(
+                            f,
+                            "stop whoever has it (`ss -ltnp 'sport = :{}'` tells) or choose another",
+                            address.port()
+                        )
+                    }
+                    io::ErrorKind::PermissionDenied => write!(
+                        f,
+                        "ports below 1024 want CAP_NET_BIND_SERVICE (systemd: AmbientCapabilities=CAP_NET_BIND_SERVICE)"
+                    ),
+                    io::ErrorKind::AddrNotAvailable => {
+                        write!(f, "no interface of this host has that address; `ip address` lists them")
+                    }
+                    _ => write!(f, "check the address and the host's network settings"),
+                }
+            }
+            StartError::Missing(missing) => missing.fmt(f),
+            StartError::Cpus { wanted, allowed } => write!(
+                f,
+                "runtime.cpus names CPU {wanted}, which this process may not use; allowed are {allowed:?} (taskset, \
+                 CPUAffinity= or a cpuset decide that)"
+            ),
+            StartError::Internal { step, error } => {
+                write!(f, "{step} failed: {error}; try again, and report it if it stays")
+            }
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
