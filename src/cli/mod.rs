@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod check;
+pub mod demo;
 pub mod pki;
 pub mod run;
 
@@ -45,7 +46,7 @@ enum Command {
     /// Run in the foreground until a signal
     Run(run::RunArgs),
     /// Make a throw-away PKI and backend, and serve them to try with curl
-    Demo(Absent),
+    Demo(demo::DemoArgs),
     /// Load everything that a run would load and say each fault with its file, line and key
     Check(check::CheckArgs),
     /// Say whether a client would be let in, and why
@@ -76,7 +77,7 @@ pub fn countersign(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     };
     match command {
         Command::Run(args) => run::run(args),
-        Command::Demo(_) => absent("demo"),
+        Command::Demo(args) => demo::demo(args),
         Command::Check(args) => check::check(args),
         Command::Explain(_) => absent("explain"),
         Command::Pki(args) => pki::pki(args),

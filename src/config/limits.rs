@@ -137,3 +137,13 @@ pub const ACCEPT_QUEUE: i32 = 4096;
 pub const DESCRIPTORS_RESERVED: u64 = 128;
 /// Memory that one connection may cost, sockets included, when "auto" connections are counted.
 pub const CONNECTION_BYTES: u64 = 40 << 10;
+/// Connections to the demonstration's backend.
+pub const DEMO_CONNECTIONS_MAX: usize = 256;
+/// Bytes of a request's head, of a chunk's, and of trailers, at the demonstration's backend.
+pub const DEMO_HEAD_BYTES_MAX: usize = 16 << 10;
+/// Header fields of a request to the demonstration's backend.
+pub const DEMO_HEADERS_MAX: usize = 100;
+/// Bytes of a request's body, which the demonstration's backend throws away.
+pub const DEMO_BODY_BYTES_MAX: u64 = 64 << 20;
+/// For more bytes of a request, or another request, to come to the demonstration's backend.
+pub const DEMO_READ_TIME_MAX: Duration = Duration::from_secs(60);
