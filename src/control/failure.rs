@@ -78,7 +78,7 @@ impl StartFailure {
                 ),
             ),
             io::ErrorKind::AddrNotAvailable => StartFailure::new(
-                Exit::Unavailable,
+                Exit::Config,
                 format!("{what}: this host has no address {address}; `ip address` lists those it has"),
             ),
             io::ErrorKind::PermissionDenied => StartFailure::new(
