@@ -1,47 +1,95 @@
 //! The real workers, as [`Service`] and as errors of a start.
 
-use super::failure::{Exit, StartFailure};
+use super::failure::StartFailure;
 use super::life::Loaded;
 use super::service::Service;
-use super::state::Facts;
-use crate::config::Config;
+use super::state::{Anchor, Crl, Facts, ServerCertificate};
+use crate::config::{Config, SiteName};
+use crate::sys;
+use crate::tls::Site;
+use crate::trust::{AnchorFacts, CrlFacts};
 use crate::worker::audit_queue::AuditQueue;
 use crate::worker::counters::Counters;
+use crate::worker::{Pool, Snapshot};
+use rustls_pki_types::UnixTime;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 /// Loads every file that the configuration names.
-pub fn load(_config: &Arc<Config>) -> Result<Loaded<()>, StartFailure> {
-    Ok(Loaded { snapshot: (), facts: Facts::default(), warnings: Vec::new() })
+pub fn load(config: &Arc<Config>) -> Result<Loaded<Arc<Snapshot>>, StartFailure> {
+    let (snapshot, warnings) =
+        Snapshot::load(config, 1, UnixTime::now()).map_err(|faults| StartFailure::of_faults(&faults))?;
+    let facts = facts(&snapshot);
+    Ok(Loaded { snapshot, facts, warnings })
 }
 
 /// Binds every socket and starts every worker.
-pub fn start(_snapshot: (), _audit: Option<Arc<AuditQueue>>) -> Result<Nobody, StartFailure> {
-    Err(StartFailure::new(Exit::Internal, "workers are not yet supported; wait for a later version"))
+pub fn start(snapshot: Arc<Snapshot>, audit: Option<Arc<AuditQueue>>) -> Result<Pool, StartFailure> {
+    sys::limits::ignore_broken_pipes();
+    sys::limits::forbid_core_dumps();
+    if let Err(error) = sys::limits::raise_descriptor_limit() {
+        tracing::warn!(%error, "the limit of open descriptors stays as it is; LimitNOFILE= sets it from outside");
+    }
+    Pool::start(snapshot, audit).map_err(|error| StartFailure { code: error.exit_code(), message: error.to_string() })
 }
 
-/// No worker at all.
-pub enum Nobody {}
+fn facts(snapshot: &Snapshot) -> Facts {
+    let policies = snapshot.policies();
+    let anchor = |anchor: &AnchorFacts| Anchor { name: anchor.name.clone(), not_after: anchor.not_after };
+    let crl = |crl: &CrlFacts| Crl {
+        issuer: crl.issuer.clone(),
+        next_update: Some(crl.next_update),
+        entries: crl.entries as u64,
+    };
+    let mut facts = Facts {
+        server_certificates: snapshot.sites().iter().flat_map(|site| certificates(site)).collect(),
+        anchors: policies.iter().flat_map(|policy| policy.anchors().map(anchor)).collect(),
+        crls: policies.iter().flat_map(|policy| policy.crls().map(crl)).collect(),
+    };
+    facts.server_certificates.sort();
+    facts.anchors.sort();
+    facts.anchors.dedup();
+    facts.crls.sort();
+    facts.crls.dedup();
+    facts
+}
 
-impl Service for Nobody {
+fn certificates(site: &Site) -> impl Iterator<Item = ServerCertificate> {
+    let sni = match site.names().first() {
+        Some(SiteName::Exact(name)) => name.clone(),
+        Some(SiteName::Wildcard(rest)) => format!("*.{rest}"),
+        None => site.name().to_string(),
+    };
+    site.certificates().iter().map(move |certificate| ServerCertificate {
+        sni: sni.clone(),
+        serial: certificate.serial.clone(),
+        not_after: certificate.not_after,
+    })
+}
+
+impl Service for Pool {
     fn local_addresses(&self) -> Vec<(Arc<str>, SocketAddr)> {
-        match *self {}
+        Pool::local_addresses(self)
     }
 
     fn counters(&self) -> Vec<Arc<Counters>> {
-        match *self {}
+        Pool::counters(self).to_vec()
     }
 
-    fn stop_accepting(&self) {}
+    fn stop_accepting(&self) {
+        Pool::stop_accepting(self);
+    }
 
-    fn drain(&self, _deadline: Instant) {}
+    fn drain(&self, _deadline: Instant) {
+        // Connections end by themselves until then; `join` cuts the rest.
+    }
 
     fn connections(&self) -> u64 {
-        0
+        Pool::connections(self)
     }
 
-    fn join(self, _cut: bool) -> u64 {
-        0
+    fn join(self, cut: bool) -> u64 {
+        Pool::join(self, cut)
     }
 }
