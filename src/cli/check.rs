@@ -1,12 +1,17 @@
 //! `countersign check`: loads what a run would load, and says what is wrong or unwise with it.
 
 use super::exit;
-use crate::config::Config;
+use crate::config::{Config, Examined, Fault, FaultKind};
 use clap::Args;
+use serde_json::{Value, json};
+use std::io::Write;
 use std::path::PathBuf;
 
 /// Arguments of `check`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Exit codes: 0 nothing wrong (warnings at most), 77 a file may not be read, 78 bad configuration."
+)]
 pub struct CheckArgs {
     /// The configuration file
     #[arg(short, long = "config", value_name = "FILE")]
@@ -18,13 +23,124 @@ pub struct CheckArgs {
 
 /// Answers the exit code.
 pub fn check(args: CheckArgs) -> u8 {
-    match Config::from_file(&args.config) {
-        Ok(_) => exit::OK,
-        Err(faults) => {
-            for fault in faults {
-                println!("{fault}");
-            }
-            exit::CONFIG
-        }
+    let Examined { config, found } = Examined::of_file(&args.config);
+    let report = if args.json { in_json(config.as_ref(), &found) } else { in_text(config.as_ref(), &found) };
+    // A reader that went away takes nothing from the answer: the exit code tells it too.
+    let _ = std::io::stdout().lock().write_all(report.as_bytes());
+    exit_code(&found)
+}
+
+/// 0 without faults; the code of permission only where nothing else is wrong.
+fn exit_code(found: &[Fault]) -> u8 {
+    let mut faults = found.iter().filter(|fault| fault.kind != FaultKind::Warning).peekable();
+    if faults.peek().is_none() {
+        return exit::OK;
+    }
+    if faults.all(|fault| fault.kind == FaultKind::Permission) { exit::PERMISSION } else { exit::CONFIG }
+}
+
+fn in_text(config: Option<&Config>, found: &[Fault]) -> String {
+    let mut text = String::new();
+    for fault in found {
+        let kind = if fault.kind == FaultKind::Warning { "warning: " } else { "" };
+        text.push_str(&format!("{kind}{fault}\n"));
+    }
+    if let Some(config) = config.filter(|_| exit_code(found) == exit::OK) {
+        let (listeners, sites, backends) = (config.listeners.len(), config.sites.len(), config.backends.len());
+        let counts = [(listeners, "listener"), (sites, "site"), (backends, "backend")].map(count);
+        text.push_str(&format!("ok: {}\n", counts.join(", ")));
+    }
+    text
+}
+
+fn count((number, noun): (usize, &str)) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+fn in_json(config: Option<&Config>, found: &[Fault]) -> String {
+    let of_kind = |warnings: bool| -> Vec<Value> {
+        found.iter().filter(|fault| (fault.kind == FaultKind::Warning) == warnings).map(fault_in_json).collect()
+    };
+    let ok = exit_code(found) == exit::OK;
+    let counts = config.filter(|_| ok).map(|config| {
+        json!({ "listeners": config.listeners.len(), "sites": config.sites.len(), "backends": config.backends.len() })
+    });
+    format!("{}\n", json!({ "ok": ok, "faults": of_kind(false), "warnings": of_kind(true), "counts": counts }))
+}
+
+fn fault_in_json(fault: &Fault) -> Value {
+    json!({
+        "file": fault.file.as_ref().map(|file| file.display().to_string()),
+        "line": fault.line,
+        "key": fault.key,
+        "message": fault.message,
+        "help": fault.help,
+        "kind": match fault.kind {
+            FaultKind::Config => "config",
+            FaultKind::Permission => "permission",
+            FaultKind::Warning => "warning",
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    const LEAST: &str = "[[listener]]\naddress = [\"127.0.0.1:0\"]\n[[site]]\n\
+        certificate = [{ chain = \"s.pem\", key = \"s.key\" }]\n[site.client]\ntrust = [\"ca.pem\"]\n\
+        [[backend]]\nservers = [\"127.0.0.1:9000\"]\n";
+
+    fn examine(text: &str) -> Examined {
+        Examined::of_text(text, Some(Path::new("c.toml")))
+    }
+
+    #[test]
+    fn a_sound_configuration_ends_with_its_counts() {
+        let Examined { config, found } = examine(LEAST);
+        assert_eq!(in_text(config.as_ref(), &found), "ok: 1 listener, 1 site, 1 backend\n");
+        assert_eq!(exit_code(&found), exit::OK);
+    }
+
+    #[test]
+    fn each_fault_is_one_line_with_file_line_key_and_help() {
+        let Examined { config, found } = examine(&LEAST.replace("trust", "max_depth = 7\ntrust"));
+        let text = in_text(config.as_ref(), &found);
+        assert_eq!(
+            text,
+            "c.toml:6: site.client.max_depth: 7 is out of range; write a whole number from 0 to 6, without quotes\n"
+        );
+        assert_eq!(exit_code(&found), exit::CONFIG);
+    }
+
+    #[test]
+    fn warnings_alone_are_said_and_exit_zero() {
+        let Examined { config, found } = examine(&LEAST.replace("trust", "allow = []\ntrust"));
+        let text = in_text(config.as_ref(), &found);
+        assert!(text.starts_with("warning: c.toml:6: site.client.allow: is empty"), "{text}");
+        assert!(text.ends_with("ok: 1 listener, 1 site, 1 backend\n"), "{text}");
+        assert_eq!(exit_code(&found), exit::OK);
+    }
+
+    #[test]
+    fn permission_is_the_code_only_where_nothing_else_is_wrong() {
+        let permission = Fault::config("", "may not be read", "").of_kind(FaultKind::Permission);
+        let config = Fault::config("log.level", "is not known", "");
+        let warning = Fault::warning("log.level", "is unwise", "");
+        assert_eq!(exit_code(&[permission.clone(), warning.clone()]), exit::PERMISSION);
+        assert_eq!(exit_code(&[permission, config]), exit::CONFIG);
+        assert_eq!(exit_code(&[warning]), exit::OK);
+    }
+
+    #[test]
+    fn json_has_the_same_in_fields() {
+        let Examined { config, found } = examine(&LEAST.replace("trust", "bogus = 1\nallow = []\ntrust"));
+        let value: Value = serde_json::from_str(&in_json(config.as_ref(), &found)).unwrap();
+        assert_eq!(value["ok"], false);
+        assert_eq!(value["faults"][0]["key"], "site.client.bogus");
+        assert_eq!(value["faults"][0]["line"], 6);
+        assert_eq!(value["warnings"][0]["kind"], "warning");
+        assert_eq!(value["counts"], Value::Null);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::model::*;
 use super::nearest::nearest;
-use super::walk::{Place, Table, Value, Zero};
+use super::walk::{Table, Value, Zero};
 use super::{defaults, forms, keys, limits, net};
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 /// A part that sites name, and where it stands.
 pub(super) struct Named<'a, T> {
-    pub place: Place<'a>,
+    pub table: Table<'a>,
     pub item: T,
 }
 
@@ -38,7 +38,7 @@ pub(super) fn read_listeners<'a>(root: &Table<'a>) -> Vec<Named<'a, Listener>> {
     bound(&tables, limits::LISTENERS_MAX, "listeners");
     let lone = tables.len() == 1;
     let listeners: Vec<_> =
-        tables.iter().map(|table| Named { place: table.place.clone(), item: read_listener(table, lone) }).collect();
+        tables.iter().map(|table| Named { table: table.clone(), item: read_listener(table, lone) }).collect();
     refuse_repeated_names(&listeners);
     listeners
 }
@@ -51,7 +51,7 @@ pub(super) fn read_backends<'a>(root: &Table<'a>) -> Vec<Named<'a, Backend>> {
     let lone = tables.len() == 1;
     let backends: Vec<_> = tables
         .iter()
-        .map(|table| Named { place: table.place.clone(), item: super::backend::read(table, read_name(table, lone)) })
+        .map(|table| Named { table: table.clone(), item: super::backend::read(table, read_name(table, lone)) })
         .collect();
     refuse_repeated_names(&backends);
     backends
@@ -116,9 +116,9 @@ fn refuse_repeated_names<T: HasName>(parts: &[Named<'_, T>]) {
     let mut lines: HashMap<&str, usize> = HashMap::new();
     for part in parts {
         let name = &**part.item.name();
-        if let Some(first) = lines.insert(name, part.place.line()) {
-            part.place
-                .missing("name")
+        if let Some(first) = lines.insert(name, part.table.place.line()) {
+            part.table
+                .place_of("name")
                 .fault(format!("{name:?} is the name of the one of line {first} too"), "give each a name of its own");
         }
     }

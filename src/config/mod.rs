@@ -47,34 +47,82 @@ use std::path::Path;
 use toml::de::DeTable;
 use walk::Table;
 
+/// All that was found in one configuration, and what it makes if nothing was wrong.
+#[derive(Debug, Clone)]
+pub struct Examined {
+    pub config: Option<Config>,
+    /// Faults and warnings in the order of the file.
+    pub found: Vec<Fault>,
+}
+
 impl Config {
     /// Reads and checks a file. Relative paths in it are relative to its directory.
     pub fn from_file(path: &Path) -> Result<Config, Vec<Fault>> {
-        let text = source::read(path).map_err(|fault| vec![fault])?;
-        Config::from_text(&text, Some(path))
+        Examined::of_file(path).into_config()
     }
 
     /// Checks a text. `file` is where it came from: it stands in faults, and relative paths start at its directory
     /// (without it at the working directory).
     pub fn from_text(text: &str, file: Option<&Path>) -> Result<Config, Vec<Fault>> {
+        Examined::of_text(text, file).into_config()
+    }
+}
+
+impl Examined {
+    /// Like [`Config::from_file`], with the warnings of a file that has faults too.
+    pub fn of_file(path: &Path) -> Examined {
+        match source::read(path) {
+            Ok(text) => Examined::of_text(&text, Some(path)),
+            Err(fault) => Examined { config: None, found: vec![fault] },
+        }
+    }
+
+    /// Like [`Config::from_text`], with the warnings of a text that has faults too.
+    pub fn of_text(text: &str, file: Option<&Path>) -> Examined {
         let report = Report::new(text, file);
         let (document, errors) = DeTable::parse_recoverable(text);
-        for error in &errors {
-            let line = error.span().map(|span| report.line_of(span.start));
-            let help = "mend the form of this line (TOML)";
-            report.push(Fault::config("", error.message(), help).on_line(line));
-        }
         // What recovery made of a broken file is not what the operator meant: no word on its content.
         if !errors.is_empty() {
-            return Err(report.into_found());
+            report_syntax(&report, text, &errors);
+            return Examined { config: None, found: report.into_found() };
         }
         let config = read(&Table::root(&report, document.get_ref()));
         let failed = report.has_faults();
         let found = report.into_found();
-        if failed {
-            return Err(found.into_iter().filter(|fault| fault.kind != FaultKind::Warning).collect());
+        let config = (!failed).then(|| Config {
+            file: file.map(Path::to_owned),
+            digest: sha256(text.as_bytes()),
+            warnings: found.clone(),
+            ..config
+        });
+        Examined { config, found }
+    }
+
+    fn into_config(self) -> Result<Config, Vec<Fault>> {
+        let Examined { config, found } = self;
+        config.ok_or_else(|| found.into_iter().filter(|fault| fault.kind != FaultKind::Warning).collect())
+    }
+}
+
+/// Says what is not TOML: once for each line, because what follows an error there often comes from it.
+fn report_syntax(report: &Report, text: &str, errors: &[toml::de::Error]) {
+    let mut last = None;
+    for error in errors {
+        let span = error.span();
+        let line = span.as_ref().map(|span| report.line_of(span.start));
+        if line.is_some() && line == last {
+            continue;
         }
-        Ok(Config { file: file.map(Path::to_owned), digest: sha256(text.as_bytes()), warnings: found, ..config })
+        last = line;
+        let fault = match span.and_then(|span| text.get(span)) {
+            Some(key) if error.message().starts_with("duplicate key") => Fault::config(
+                &key.escape_debug().to_string(),
+                "stands here a second time",
+                "write each key and table once",
+            ),
+            _ => Fault::config("", &format!("not TOML: {}", error.message()), "mend the form of this line"),
+        };
+        report.push(fault.on_line(line));
     }
 }
 

@@ -60,11 +60,6 @@ pub(super) fn read_admin(root: &Table<'_>) -> Option<Admin> {
             "write 127.0.0.1, use `probe` for a kubelet, or write allow_remote = true beside it",
         );
     }
-    if admin.http.is_some() && admin.http == admin.probe && admin.http.is_some_and(|http| http.port() != 0) {
-        table
-            .place_of("probe")
-            .fault("is the address of `http` too", "leave it out: `http` answers /healthz and /readyz");
-    }
     Some(admin)
 }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 /// A site whose references hold, with where it stands and where each of its names does.
 pub(super) struct Draft<'a> {
-    pub place: Place<'a>,
+    pub table: Table<'a>,
     pub names: Vec<Place<'a>>,
     pub site: Site,
 }
@@ -41,7 +41,7 @@ pub(super) fn read<'a>(
     };
     let line = Some(table.place.line());
     let site = Site { name, listener, names, protocol, backend, alpn, certificates, tls, client, line };
-    Some(Draft { place: table.place.clone(), names: places, site })
+    Some(Draft { table: table.clone(), names: places, site })
 }
 
 fn read_names<'a>(table: &Table<'a>) -> (Vec<Place<'a>>, Vec<SiteName>) {

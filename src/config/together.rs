@@ -39,13 +39,13 @@ fn check_addresses(root: &Table<'_>, parts: &Parts<'_>, admin: Option<&Admin>) {
     };
     for listener in &parts.listeners {
         for address in &listener.item.addresses {
-            let owner = format!("the listener of line {}", listener.place.line());
-            claim(*address, owner, &listener.place.missing("address"));
+            let owner = format!("the listener of line {}", listener.table.place.line());
+            claim(*address, owner, &listener.table.place_of("address"));
         }
     }
     for (key, address) in admin.iter().flat_map(|admin| [("http", admin.http), ("probe", admin.probe)]) {
         if let Some(address) = address {
-            claim(address, format!("admin.{key}"), &root.place_of("admin").missing(key));
+            claim(address, format!("admin.{key}"), &root.place_of(&format!("admin.{key}")));
         }
     }
     let bound: HashSet<SocketAddr> = taken.into_keys().collect();
@@ -60,7 +60,7 @@ fn warn_of_covered_addresses(bound: &HashSet<SocketAddr>, listeners: &[Named<'_,
             let every = SocketAddr::new(unspecified_like(address.ip()), address.port());
             if bound.contains(&every) && !listener.item.addresses.contains(&every) {
                 let message = format!("{every} is bound too: connections to {address} come here, all others there");
-                listener.place.missing("address").warn(message, "use another port if this is not meant");
+                listener.table.place_of("address").warn(message, "use another port if this is not meant");
             }
         }
     }
@@ -74,7 +74,7 @@ fn refuse_loops(bound: &HashSet<SocketAddr>, backends: &[Named<'_, Backend>]) {
             let every = SocketAddr::new(unspecified_like(address.ip()), address.port());
             if bound.contains(address) || (address.ip().is_loopback() && bound.contains(&every)) {
                 let message = format!("{address} is an address of this server itself");
-                backend.place.missing("servers").fault(message, "write the address of the service behind it");
+                backend.table.place_of("servers").fault(message, "write the address of the service behind it");
             }
         }
     }
@@ -90,9 +90,9 @@ fn unspecified_like(address: IpAddr) -> IpAddr {
 fn check_site_names(sites: &[Draft<'_>]) {
     let mut lines: HashMap<&str, usize> = HashMap::new();
     for draft in sites {
-        if let Some(first) = lines.insert(&draft.site.name, draft.place.line()) {
+        if let Some(first) = lines.insert(&draft.site.name, draft.table.place.line()) {
             let message = format!("{:?} is the name of the site of line {first} too", draft.site.name);
-            draft.place.missing("name").fault(message, "give each site a `name` of its own");
+            draft.table.place_of("name").fault(message, "give each site a `name` of its own");
         }
     }
 }
@@ -109,10 +109,10 @@ fn check_server_names(parts: &Parts<'_>) {
             }
         }
         // A site whose names are all at fault is no catch-all.
-        let is_catch_all = draft.site.names.is_empty() && !draft.place.missing("names").has_fault_below();
-        if is_catch_all && let Some(first) = lines.insert((listener, None), draft.place.line()) {
+        let is_catch_all = draft.site.names.is_empty() && !draft.table.place_of("names").has_fault_below();
+        if is_catch_all && let Some(first) = lines.insert((listener, None), draft.table.place.line()) {
             let message = format!("the site of line {first} takes every other name of this listener already");
-            draft.place.missing("names").fault(message, "write the names that this site answers to");
+            draft.table.place_of("names").fault(message, "write the names that this site answers to");
         }
     }
 }
@@ -137,7 +137,7 @@ fn check_catch_alls(parts: &Parts<'_>) {
                 && other.listener == site.listener
                 && strictness(other.client.auth) > strictness(site.client.auth)
         });
-        let place = catch_all.place.missing("client.auth");
+        let place = catch_all.table.place_of("client.auth");
         for stricter in named {
             let help = format!("ask as much here as {:?} does, or give this site `names`", stricter.name);
             let less = format!("this catch-all asks less of clients than the site {:?} does", stricter.name);
@@ -170,7 +170,7 @@ fn check_depths(parts: &Parts<'_>) {
                 "{depth} intermediates and the leaf are more than the {limit} certificates that the listener takes"
             );
             let help = "raise client_chain_certificates of the listener, or lower max_depth";
-            draft.place.missing("client.max_depth").warn(message, help);
+            draft.table.place_of("client.max_depth").warn(message, help);
         }
     }
 }
@@ -180,13 +180,14 @@ fn warn_of_idle_parts(parts: &Parts<'_>) {
     for (index, listener) in parts.listeners.iter().enumerate() {
         if !used(index, |site| site.listener) {
             listener
+                .table
                 .place
                 .warn("no site is at this listener: it refuses every client", "leave it out, or give it a site");
         }
     }
     for (index, backend) in parts.backends.iter().enumerate() {
         if !used(index, |site| site.backend) {
-            backend.place.warn("no site leads to this backend", "leave it out, or name it in a site");
+            backend.table.place.warn("no site leads to this backend", "leave it out, or name it in a site");
         }
     }
 }

@@ -321,9 +321,9 @@ impl<'a> Table<'a> {
         Some(entry(&self.place, name, value))
     }
 
-    /// Where a key stands, or would stand.
-    pub fn place_of(&self, key: &str) -> Place<'a> {
-        self.get(key).map_or_else(|| self.place.missing(key), |value| value.place)
+    /// Where a key stands, or would stand. The key may be a dotted path into tables below.
+    pub fn place_of(&self, path: &str) -> Place<'a> {
+        self.find(path).pop().map_or_else(|| self.place.missing(path), |value| value.place)
     }
 
     /// Puts what a key says into `field`, which holds its default.
