@@ -1,0 +1,282 @@
+//! From arguments to exit code: sets a run up, watches it, and says what came of it.
+
+use std::fs;
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::load::args::{BulkArgs, HandshakeArgs, IdleArgs, RequestArgs, RunArgs, TargetArgs};
+use crate::load::bulk::{self, Bulk};
+use crate::load::client::Clients;
+use crate::load::connection::Acceptance;
+use crate::load::drive::{self, Bounds, LoopKind, Observer, Outcome, Progress, Scenario};
+use crate::load::handshake::{Handshakes, Kind};
+use crate::load::idle::Idle;
+use crate::load::pace::{Stop, Window};
+use crate::load::pki::Pki;
+use crate::load::probe::{self, Findings};
+use crate::load::process::{Family, Machine, Sample};
+use crate::load::report::Report;
+use crate::load::request::{Protocol, Requests};
+use crate::load::summary::{self, Observations};
+use crate::load::target::{Reach, Target};
+use crate::load::worker::{Acceptances, Plan};
+use crate::load::{Refusal, exit, http, limits, signal, units};
+
+/// What is run, in the words of the report.
+pub struct Naming {
+    pub scenario: String,
+    pub operation: &'static str,
+    pub size_bytes: Option<usize>,
+}
+
+pub fn handshake(args: &HandshakeArgs) -> Result<u8, Refusal> {
+    let (kind, word) = if args.resume { (Kind::Resumed, "resumed") } else { (Kind::Full, "full") };
+    let naming = Naming { scenario: format!("handshake ({word})"), operation: "handshakes", size_bytes: None };
+    let lanes = if args.run.rate.is_some() { limits::LANES_OPEN_DEFAULT } else { 16 };
+    let mut setup = Setup::new(&args.target, &args.run, naming, lanes)?;
+    if args.resume && setup.findings.refused.is_none() && !setup.findings.resumes {
+        setup
+            .notes
+            .push("the server did not resume the probe's session: the handshakes below are full ones".to_owned());
+    }
+    setup.run(Handshakes { kind })
+}
+
+pub fn request(args: &RequestArgs) -> Result<u8, Refusal> {
+    let (scenario, size_bytes) = match &args.http {
+        Some(path) => (format!("request (GET {path})"), None),
+        None => (format!("request ({} echoed)", units::bytes(args.size as f64)), Some(args.size)),
+    };
+    let naming = Naming { scenario, operation: "requests", size_bytes };
+    // Checked before anything is connected to.
+    if let Some(path) = &args.http {
+        http::get(path, "localhost")?;
+    }
+    let setup = Setup::new(&args.target, &args.run, naming, 16)?;
+    let protocol = match &args.http {
+        Some(path) => {
+            let host = args.target.sni.as_deref().unwrap_or(&setup.plan.target.host);
+            Protocol::Http(http::get(path, host)?.into())
+        }
+        None => Protocol::Echo(args.size),
+    };
+    setup.run(Requests { protocol })
+}
+
+pub fn bulk(args: &BulkArgs) -> Result<u8, Refusal> {
+    let scenario = format!("bulk ({:?})", args.direction).to_lowercase();
+    let naming = Naming { scenario, operation: bulk::OPERATION, size_bytes: Some(bulk::CHUNK) };
+    let mut setup = Setup::new(&args.target, &args.run, naming, 1)?;
+    Arc::make_mut(&mut setup.plan).buffer_bytes = limits::BULK_BYTES;
+    setup.run(Bulk { direction: args.direction })
+}
+
+pub fn idle(args: &IdleArgs) -> Result<u8, Refusal> {
+    if args.run.rate.is_some() || args.run.count.is_some() {
+        return Err(Refusal::usage("idle holds --connections for --duration; leave out --rate and --count"));
+    }
+    let naming = Naming { scenario: "idle".to_owned(), operation: "connections", size_bytes: args.exchange };
+    let mut setup = Setup::new(&args.target, &args.run, naming, 1000)?;
+    setup.bounds.loop_kind = LoopKind::Hold;
+    setup.run(Idle { exchange: args.exchange })
+}
+
+/// A run that is about to start: everything checked, the target probed.
+pub struct Setup {
+    pub plan: Arc<Plan>,
+    pub bounds: Bounds,
+    pub naming: Naming,
+    pub run: RunArgs,
+    pub findings: Findings,
+    pub pki: Option<Pki>,
+    pub notes: Vec<String>,
+    family: Option<Family>,
+}
+
+impl Setup {
+    fn new(target: &TargetArgs, run: &RunArgs, naming: Naming, connections: usize) -> Result<Setup, Refusal> {
+        if run.html.is_some() {
+            return Err(Refusal::usage("--html is not yet supported; --json FILE has the same figures"));
+        }
+        let written = target.target.as_deref().or(target.target_option.as_deref()).unwrap_or_default();
+        let resolved = Target::resolve(written, target.sni.as_deref(), Reach::new(target.yes_remote))?;
+        let family = run.pid.map(Family::new).transpose()?;
+        let connections = run.connections.unwrap_or(connections);
+        let notes = descriptors(connections)?;
+        let (clients, pki) = Clients::build(target)?;
+        if let Some(pki) = pki.as_ref().filter(|pki| pki.made_now()) {
+            eprintln!("made a throw-away PKI; the server has to know it:\n{}", pki.instructions());
+        }
+        // Until the probe knows better: what is true of TLS 1.2, and of servers that send tickets.
+        let acceptance = Acceptances { full: Acceptance::Ticket, resumed: Acceptance::Ticket };
+        let threads = threads(run, connections);
+        let mut plan = Arc::new(Plan {
+            target: resolved,
+            clients,
+            connections,
+            threads,
+            timeout: run.timeout,
+            buffer_bytes: limits::RECEIVE_BYTES,
+            acceptance,
+        });
+        let findings = probe::probe(&plan).map_err(|refusal| advise(refusal, pki.as_ref()))?;
+        Arc::make_mut(&mut plan).acceptance = findings.acceptance;
+        let loop_kind = run.rate.map_or(LoopKind::Closed, LoopKind::Open);
+        let bounds =
+            Bounds { loop_kind, warmup: run.warmup, duration: run.duration, count: run.count, cpus: run.cpus.clone() };
+        Ok(Setup { plan, bounds, naming, run: run.clone(), findings, pki, notes, family })
+    }
+
+    fn run<S: Scenario>(self, scenario: S) -> Result<u8, Refusal> {
+        let stop = Stop::default();
+        signal::stop_at_interrupt(&stop)?;
+        let mut watcher = Watcher::new(&self);
+        let outcome = drive::run(scenario, &self.plan, &self.bounds, &stop, &mut watcher)?;
+        watcher.finish();
+        let report = summary::report(&self, &outcome, &watcher.seen);
+        publish(&report, self.run.json.as_deref())?;
+        Ok(code(&outcome))
+    }
+}
+
+/// 0 if all went well, 1 if some failed, 69 if nothing succeeded.
+fn code(outcome: &Outcome) -> u8 {
+    let tally = &outcome.tally;
+    let failed = tally.failures.total() + tally.prepare_failures.total();
+    let prepared = tally.prepare_latencies.len();
+    match (tally.operations.max(prepared.min(1)), failed) {
+        (_, 0) => exit::OK,
+        (0, _) => exit::UNAVAILABLE,
+        _ if tally.operations == 0 && tally.failures.total() > 0 => exit::UNAVAILABLE,
+        _ => exit::FAILED,
+    }
+}
+
+/// Adds what a PKI's owner has to tell the server, where the server and the harness do not know each other.
+fn advise(refusal: Refusal, pki: Option<&Pki>) -> Refusal {
+    match pki {
+        Some(pki) if refusal.message.contains("not trusted") => Refusal::new(
+            refusal.code,
+            format!("{}\nor let the server use the harness's PKI:\n{}", refusal, pki.instructions()),
+        ),
+        _ => refusal,
+    }
+}
+
+/// Half the CPUs, so that the server has the other half, and never more threads than connections.
+fn threads(run: &RunArgs, connections: usize) -> usize {
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    let named = run.cpus.as_ref().map(|cpus| cpus.0.len()).filter(|n| *n > 0);
+    run.threads.or(named).unwrap_or_else(|| (cpus / 2).max(1)).min(connections)
+}
+
+/// Room for the connections and what else is open; a note where there is not.
+fn descriptors(connections: usize) -> Result<Vec<String>, Refusal> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = connections as u64 + 512;
+    if limit.current.is_none_or(|current| current >= wanted) {
+        return Ok(Vec::new());
+    }
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if limit.maximum.is_none_or(|maximum| maximum >= wanted) && setrlimit(Resource::Nofile, raised).is_ok() {
+        return Ok(Vec::new());
+    }
+    Err(Refusal::new(
+        exit::OS,
+        format!("{connections} connections need {wanted} descriptors; raise `ulimit -n`, or use fewer --connections"),
+    ))
+}
+
+fn publish(report: &Report, json: Option<&Path>) -> Result<(), Refusal> {
+    match json {
+        Some(path) if path == Path::new("-") => print(&report.json()),
+        Some(path) => {
+            fs::write(path, report.json()).map_err(|e| {
+                let code =
+                    if e.kind() == std::io::ErrorKind::PermissionDenied { exit::PERMISSION } else { exit::CONFIG };
+                Refusal::new(code, format!("--json {}: {e}; name a file that can be written", path.display()))
+            })?;
+            print(&report.table());
+        }
+        None => print(&report.table()),
+    }
+    Ok(())
+}
+
+/// A reader that went away is no reason to panic.
+fn print(text: &str) {
+    if cfg!(test) {
+        // The only way out that the test runner captures.
+        print!("{text}");
+        return;
+    }
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// Draws the progress line and samples the server at the right moments.
+struct Watcher<'a> {
+    setup: &'a Setup,
+    seen: Observations,
+    terminal: bool,
+    drawn: bool,
+}
+
+impl<'a> Watcher<'a> {
+    fn new(setup: &'a Setup) -> Watcher<'a> {
+        let terminal = !setup.run.quiet && std::io::stderr().is_terminal();
+        let seen = Observations { before: setup.family.as_ref().map(Family::sample), ..Observations::default() };
+        Watcher { setup, seen, terminal, drawn: false }
+    }
+
+    fn sample(&self) -> Option<Sample> {
+        self.setup.family.as_ref().map(Family::sample)
+    }
+
+    fn finish(&mut self) {
+        self.seen.after = self.sample();
+        self.seen.steal_share = Machine::now().steal_share_since(&self.seen.machine);
+        if self.drawn {
+            eprint!("\r\x1b[K");
+        }
+    }
+}
+
+impl Observer for Watcher<'_> {
+    fn progress(&mut self, progress: &Progress<'_>) {
+        // Memory with everything open is looked at as late as possible: allocators settle.
+        let early = |w: Window| w.end.saturating_duration_since(Instant::now()) > Duration::from_millis(300);
+        if self.setup.bounds.loop_kind == LoopKind::Hold && progress.window.is_some_and(early) {
+            self.seen.open = self.sample();
+        }
+        if !self.terminal {
+            return;
+        }
+        self.drawn = true;
+        let sum = |of: fn(&crate::load::worker::Live) -> u64| progress.lives.iter().map(|l| of(l)).sum::<u64>();
+        let line = match progress.window {
+            None => format!("connecting: {} of {}", sum(|l| l.ready.value()), self.setup.plan.connections),
+            Some(window) => {
+                let gone = window.measure_from.elapsed().as_secs_f64();
+                let failed = sum(|l| l.failed.value());
+                format!(
+                    "{gone:.0} s: {} {}, {failed} failed",
+                    units::count(sum(|l| l.done.value())),
+                    self.setup.naming.operation
+                )
+            }
+        };
+        eprint!("\r\x1b[K{line}");
+    }
+
+    fn prepared(&mut self) {
+        self.seen.open = self.sample();
+    }
+
+    fn measuring(&mut self) {
+        self.seen.machine = Machine::now();
+        self.seen.start = self.sample();
+    }
+}
