@@ -47,6 +47,14 @@ use std::path::Path;
 use toml::de::DeTable;
 use walk::Table;
 
+/// A duration as the configuration has it (`"30d"`, `"1h30m"`), for arguments that take one.
+pub fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
+    forms::duration(text).map_err(|problem| match problem.help {
+        Some(help) => format!("{}; {help}", problem.message),
+        None => problem.message,
+    })
+}
+
 /// All that was found in one configuration, and what it makes if nothing was wrong.
 #[derive(Debug, Clone)]
 pub struct Examined {
