@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod certs;
 pub mod check;
 pub mod demo;
 pub mod pki;
@@ -54,7 +55,7 @@ enum Command {
     /// A development CA: make certificates, broken ones too, and CRLs
     Pki(pki::PkiArgs),
     /// List every certificate and CRL in use with its expiry
-    Certs(Absent),
+    Certs(certs::CertsArgs),
     /// Talk to a running server over its admin socket (not yet supported)
     Ctl(Absent),
     /// Watch a running server in the terminal (not yet supported)
@@ -81,7 +82,7 @@ pub fn countersign(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Check(args) => check::check(args),
         Command::Explain(_) => absent("explain"),
         Command::Pki(args) => pki::pki(args),
-        Command::Certs(_) => absent("certs"),
+        Command::Certs(args) => certs::certs(args),
         Command::Ctl(_) => absent("ctl"),
         Command::Top(_) => absent("top"),
     }

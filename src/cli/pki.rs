@@ -27,6 +27,8 @@ use files::Overwrite;
 use keys::KeyType;
 use leaf::{LeafRequest, Role};
 use revocation::{Reason, Which};
+use std::fmt;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use time::{Duration, OffsetDateTime};
 
@@ -174,17 +176,24 @@ struct Done {
     next: String,
 }
 
+impl fmt::Display for Done {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (path, what) in &self.wrote {
+            writeln!(f, "wrote {}  {what}", path.display())?;
+        }
+        if let Some(note) = &self.note {
+            writeln!(f, "note: {note}")?;
+        }
+        writeln!(f, "next: {}", self.next)
+    }
+}
+
 /// Answers the exit code.
 pub fn pki(args: PkiArgs) -> u8 {
     match run(args.command, OffsetDateTime::now_utc()) {
         Ok(done) => {
-            for (path, what) in &done.wrote {
-                println!("wrote {}  {what}", path.display());
-            }
-            if let Some(note) = &done.note {
-                println!("note: {note}");
-            }
-            println!("next: {}", done.next);
+            // The files are there, whether or not anybody reads this.
+            let _ = std::io::stdout().write_all(done.to_string().as_bytes());
             exit::OK
         }
         Err(error) => {
