@@ -192,7 +192,7 @@ fn names_cannot_paint_the_terminal() {
 #[test]
 fn a_file_that_may_not_be_read_exits_77() {
     let world = World::new();
-    fs::set_permissions(world.path("crl.pem"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(world.path("crl.pem"), fs::Permissions::from_mode(0o000)).unwrap();
     if fs::read(world.path("crl.pem")).is_ok() {
         return; // Root reads everything.
     }
