@@ -30,7 +30,7 @@ pub fn demo(dir: &Path) -> io::Result<DemoPki> {
     Ok(demo_at(dir, OffsetDateTime::now_utc())?)
 }
 
-fn demo_at(dir: &Path, now: OffsetDateTime) -> Result<DemoPki, PkiError> {
+pub(super) fn demo_at(dir: &Path, now: OffsetDateTime) -> Result<DemoPki, PkiError> {
     let mut authority = if dir.join(registry::FILE).exists() {
         Authority::open(dir)?
     } else {
