@@ -1,11 +1,16 @@
 //! `countersign check`: loads what a run would load, and says what is wrong or unwise with it.
 
 use super::exit;
-use crate::config::{Config, Examined, Fault, FaultKind};
+use crate::config::{Audit, AuditTarget, Config, Examined, Fault, FaultKind};
+use crate::worker::Snapshot;
 use clap::Args;
+use rustls_pki_types::UnixTime;
 use serde_json::{Value, json};
-use std::io::Write;
+use std::collections::HashSet;
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Arguments of `check`.
 #[derive(Debug, Args)]
@@ -23,11 +28,49 @@ pub struct CheckArgs {
 
 /// Answers the exit code.
 pub fn check(args: CheckArgs) -> u8 {
-    let Examined { config, found } = Examined::of_file(&args.config);
-    let report = if args.json { in_json(config.as_ref(), &found) } else { in_text(config.as_ref(), &found) };
+    let examined = with_files(Examined::of_file(&args.config));
+    let Examined { config, found } = &examined;
+    let report = if args.json { in_json(config.as_ref(), found) } else { in_text(config.as_ref(), found) };
     // A reader that went away takes nothing from the answer: the exit code tells it too.
     let _ = std::io::stdout().lock().write_all(report.as_bytes());
-    exit_code(&found)
+    exit_code(found)
+}
+
+/// Adds what is wrong or unwise with the files that the configuration names, each thing once: sites share files.
+fn with_files(examined: Examined) -> Examined {
+    let Examined { config, mut found } = examined;
+    if let Some(config) = &config {
+        let loaded = Snapshot::load(&Arc::new(config.clone()), 0, UnixTime::now());
+        found.extend(loaded.map_or_else(|faults| faults, |(_, warnings)| warnings));
+        found.extend(config.audit.as_ref().and_then(|audit| audit_fault(config, audit)));
+    }
+    let mut said = HashSet::new();
+    found.retain(|fault| said.insert(fault.to_string()));
+    Examined { config, found }
+}
+
+/// Whether the audit could be written, without making its file.
+fn audit_fault(config: &Config, audit: &Audit) -> Option<Fault> {
+    let AuditTarget::File(path) = &audit.target else { return None };
+    let directory = path.parent().unwrap_or(path);
+    // Opening a FIFO would wait for its reader.
+    if path.metadata().is_ok_and(|metadata| metadata.file_type().is_fifo()) {
+        return None;
+    }
+    let error = match std::fs::OpenOptions::new().append(true).open(path) {
+        Ok(_) => return None,
+        // The run makes the file, but not the directory.
+        Err(error) if error.kind() == ErrorKind::NotFound && directory.is_dir() => return None,
+        Err(error) => error,
+    };
+    let kind = match error.kind() {
+        ErrorKind::PermissionDenied => FaultKind::Permission,
+        _ => FaultKind::Config,
+    };
+    let message = format!("{} cannot be written: {error}", path.display());
+    let help = "make the directory and let the user that runs this write there, or choose another path";
+    let fault = Fault::config("audit.path", &message, help).of_kind(kind);
+    Some(Fault { file: config.file.clone(), ..fault })
 }
 
 /// 0 without faults; the code of permission only where nothing else is wrong.

@@ -36,7 +36,6 @@ mod tests;
 mod together;
 mod walk;
 
-pub use dn::{Attribute, AttributeValue, parse_distinguished_name};
 pub use fault::{Fault, FaultKind};
 pub use flags::Flags;
 pub use model::*;

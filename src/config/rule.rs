@@ -132,7 +132,7 @@ fn condition(key: &str, text: &str) -> Result<Condition, Problem> {
         "ip" => Condition::Ip(address(text)?),
         "serial" => Condition::Serial(serial(text)?),
         "issuer" => {
-            dn::parse(text)?;
+            dn::check(text)?;
             Condition::Issuer(text.to_owned())
         }
         "sha256" => Condition::Sha256(digest(text)?),

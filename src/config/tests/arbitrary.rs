@@ -1,6 +1,6 @@
 //! Whatever the text is, the answer is a configuration or faults that can be printed; never a panic.
 
-use super::super::{Config, Examined, forms, keys, parse_distinguished_name};
+use super::super::{Config, Examined, dn, forms, keys};
 use super::LEAST;
 use proptest::prelude::*;
 
@@ -77,7 +77,7 @@ proptest! {
 
     #[test]
     fn any_name_is_parsed_or_refused(text in "\\PC{0,40}|([CNOU]{1,2}=[ a-c\\\\\"+,;#]{0,6}[,+]){1,4}") {
-        let _ = parse_distinguished_name(&text);
+        let _ = dn::check(&text);
     }
 }
 
