@@ -67,10 +67,9 @@ fn audit_fault(config: &Config, audit: &Audit) -> Option<Fault> {
         ErrorKind::PermissionDenied => FaultKind::Permission,
         _ => FaultKind::Config,
     };
-    let message = format!("{} cannot be written: {error}", path.display());
+    let message = format!("cannot be written: {error}");
     let help = "make the directory and let the user that runs this write there, or choose another path";
-    let fault = Fault::config("audit.path", &message, help).of_kind(kind);
-    Some(Fault { file: config.file.clone(), ..fault })
+    Some(config.locate(Fault::config("audit.path", &message, help).of_kind(kind).at(path)))
 }
 
 /// 0 without faults; the code of permission only where nothing else is wrong.
@@ -131,6 +130,14 @@ mod tests {
     use super::*;
     use std::path::Path;
 
+    /// A directory with [`LEAST`] and this table before it.
+    fn file_with(table: &str) -> (tempfile::TempDir, PathBuf) {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("c.toml");
+        std::fs::write(&file, format!("{table}\n{LEAST}")).unwrap();
+        (directory, file)
+    }
+
     const LEAST: &str = "[[listener]]\naddress = [\"127.0.0.1:0\"]\n[[site]]\n\
         certificate = [{ chain = \"s.pem\", key = \"s.key\" }]\n[site.client]\ntrust = [\"ca.pem\"]\n\
         [[backend]]\nservers = [\"127.0.0.1:9000\"]\n";
@@ -185,5 +192,30 @@ mod tests {
         assert_eq!(value["faults"][0]["line"], 6);
         assert_eq!(value["warnings"][0]["kind"], "warning");
         assert_eq!(value["counts"], Value::Null);
+    }
+
+    #[test]
+    fn files_that_are_not_there_are_said_at_the_lines_that_name_them() {
+        let (_directory, file) = file_with("");
+        let found = with_files(Examined::of_file(&file)).found;
+        assert!(!found.is_empty());
+        for fault in found {
+            assert_eq!(fault.file.as_ref(), Some(&file), "{fault}");
+            assert!(fault.line.is_some() && !fault.help.is_empty(), "{fault:?}");
+        }
+    }
+
+    #[test]
+    fn an_audit_file_is_not_made_and_its_directory_must_be_there() {
+        let (directory, file) = file_with("[audit]\npath = \"audit.jsonl\"");
+        let of = |file: &Path| {
+            let config = Config::from_file(file).unwrap();
+            audit_fault(&config, config.audit.as_ref().unwrap())
+        };
+        assert_eq!(of(&file), None);
+        assert!(!directory.path().join("audit.jsonl").exists());
+        let (_directory, file) = file_with("[audit]\npath = \"no/audit.jsonl\"");
+        let fault = of(&file).unwrap();
+        assert_eq!((fault.line, fault.key.as_str()), (Some(2), "audit.path"), "{fault}");
     }
 }

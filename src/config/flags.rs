@@ -1,6 +1,7 @@
 //! The flag form of `run`: what the command line says in place of a file.
 
 use super::fault::Fault;
+use super::mentions::Mentions;
 use super::model::*;
 use super::report::Problem;
 use super::{defaults, net, sha256};
@@ -60,6 +61,7 @@ impl Config {
             sites: vec![site(certificate, trust)],
             backends: vec![backend(servers)],
             warnings: Vec::new(),
+            mentions: Mentions::default(),
         })
     }
 }

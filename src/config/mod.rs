@@ -22,6 +22,7 @@ mod hosts;
 mod keys;
 pub mod limits;
 mod listener;
+mod mentions;
 mod model;
 mod nearest;
 mod net;
@@ -38,6 +39,7 @@ mod walk;
 
 pub use fault::{Fault, FaultKind};
 pub use flags::Flags;
+pub use mentions::Mentions;
 pub use model::*;
 pub use rule::warn_of_anchors;
 
@@ -95,11 +97,13 @@ impl Examined {
         }
         let config = read(&Table::root(&report, document.get_ref()));
         let failed = report.has_faults();
+        let mentions = report.take_mentions();
         let found = report.into_found();
         let config = (!failed).then(|| Config {
             file: file.map(Path::to_owned),
             digest: sha256(text.as_bytes()),
             warnings: found.clone(),
+            mentions,
             ..config
         });
         Examined { config, found }
@@ -159,6 +163,7 @@ fn read(root: &Table<'_>) -> Config {
         sites: parts.sites.into_iter().map(|draft| draft.site).collect(),
         backends: parts.backends.into_iter().map(|named| named.item).collect(),
         warnings: Vec::new(),
+        mentions: Mentions::default(),
     }
 }
 

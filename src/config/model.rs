@@ -1,6 +1,7 @@
 //! The types of a checked configuration. Only data: how it comes about is in the modules beside this one.
 
 use super::fault::Fault;
+use super::mentions::Mentions;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,6 +26,8 @@ pub struct Config {
     pub backends: Vec<Backend>,
     /// What is legal but unwise; `check` prints them, `run` logs them.
     pub warnings: Vec<Fault>,
+    /// Which line names which file; [`Config::locate`] uses it.
+    pub mentions: Mentions,
 }
 
 /// `[runtime]`.

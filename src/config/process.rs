@@ -89,7 +89,7 @@ pub(super) fn read_audit(root: &Table<'_>) -> Option<Audit> {
             "" => Err(Problem::new("is empty", "leave the table [audit] out for no audit")),
             "-" => Ok(AuditTarget::Stdout),
             "journald" => Ok(AuditTarget::Journald),
-            _ => Ok(AuditTarget::File(value.place.base().join(text))),
+            _ => Ok(AuditTarget::File(value.place.resolve(text))),
         })
     });
     table.set(&mut audit.on_full, "on_full", |value| value.word(&[("drop", OnFull::Drop), ("refuse", OnFull::Refuse)]));

@@ -2,6 +2,7 @@
 
 use super::fault::{Fault, FaultKind};
 use super::limits;
+use super::mentions::Mentions;
 use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 
@@ -15,6 +16,7 @@ pub(super) struct Report {
     found: RefCell<Vec<Fault>>,
     /// Faults past [`limits::FAULTS_MAX`], counted and not kept.
     more: Cell<usize>,
+    mentions: RefCell<Mentions>,
 }
 
 /// A value that is not what it should be. `help` replaces the reader's own advice.
@@ -51,6 +53,7 @@ impl Report {
             line_starts,
             found: RefCell::default(),
             more: Cell::default(),
+            mentions: RefCell::default(),
         }
     }
 
@@ -71,6 +74,16 @@ impl Report {
             return;
         }
         found.push(Fault { file: fault.file.or_else(|| self.file.clone()), ..fault });
+    }
+
+    /// Remembers which line names this file.
+    pub fn note_path(&self, path: &Path, key: &str, line: usize) {
+        self.mentions.borrow_mut().note(path, key, line);
+    }
+
+    /// All that was noted so far.
+    pub fn take_mentions(&self) -> Mentions {
+        self.mentions.take()
     }
 
     /// Whether something was found wrong at this key or below it.

@@ -80,6 +80,13 @@ impl<'a> Place<'a> {
         self.report.base()
     }
 
+    /// The path of a file that stands here, made absolute; what is wrong with the file is later said here.
+    pub fn resolve(&self, path: &str) -> PathBuf {
+        let path = self.report.base().join(path);
+        self.report.note_path(&path, &self.key, self.line);
+        path
+    }
+
     pub fn has_fault_below(&self) -> bool {
         self.report.has_fault_under(&self.key)
     }
@@ -198,7 +205,7 @@ impl<'a> Value<'a> {
             if text.is_empty() {
                 return Err(Problem::from("is empty"));
             }
-            Ok(self.place.base().join(text))
+            Ok(self.place.resolve(text))
         })
     }
 

@@ -36,6 +36,7 @@ pub fn config() -> Config {
         sites: vec![site("api", 0), site("settlement", 1)],
         backends: vec![backend()],
         warnings: Vec::new(),
+        mentions: Mentions::default(),
     }
 }
 

@@ -57,8 +57,9 @@ impl Snapshot {
             }
         }
         if !faults.is_empty() {
-            return Err(faults);
+            return Err(faults.into_iter().map(|fault| config.locate(fault)).collect());
         }
+        let warnings = warnings.into_iter().map(|fault| config.locate(fault)).collect();
         let entries = entries(config, &sites);
         Ok((Arc::new(Snapshot { config: config.clone(), epoch, entries, sites, policies, tickets }), warnings))
     }
