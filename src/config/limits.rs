@@ -147,3 +147,5 @@ pub const DEMO_HEADERS_MAX: usize = 100;
 pub const DEMO_BODY_BYTES_MAX: u64 = 64 << 20;
 /// For more bytes of a request, or another request, to come to the demonstration's backend.
 pub const DEMO_READ_TIME_MAX: Duration = Duration::from_secs(60);
+/// Open connections that one turn of a worker's loop judges again after a change of policy.
+pub const REJUDGED_PER_TURN: usize = 16;

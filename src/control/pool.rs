@@ -74,7 +74,7 @@ impl Service for Pool {
     }
 
     fn counters(&self) -> Vec<Arc<Counters>> {
-        Pool::counters(self).to_vec()
+        Pool::counters(self)
     }
 
     fn stop_accepting(&self) {

@@ -122,7 +122,7 @@ fn listeners(state: &State) -> Vec<ListenerStatus<'_>> {
 }
 
 fn listener_status<'a>(state: &'a State, index: usize, name: &'a str) -> ListenerStatus<'a> {
-    let counters: Vec<&ListenerCounters> = state.counters.iter().filter_map(|c| c.listeners.get(index)).collect();
+    let counters: Vec<&ListenerCounters> = state.counters.iter().filter_map(|c| c.listeners.get(index).map(AsRef::as_ref)).collect();
     let sum = |counter: fn(&ListenerCounters) -> u64| counters.iter().map(|c| counter(c)).sum();
     let mut addresses: Vec<SocketAddr> = state.addresses_of(name).collect();
     addresses.dedup();
@@ -155,7 +155,7 @@ fn failures<'a>(of: impl Iterator<Item = &'a [Counter]>) -> u64 {
 
 fn backends(state: &State) -> Vec<BackendStatus<'_>> {
     let server = |b: usize, s: usize, address: String| {
-        let counters: Vec<&ServerCounters> = state.counters.iter().filter_map(|c| c.backends.get(b)?.get(s)).collect();
+        let counters: Vec<&ServerCounters> = state.counters.iter().filter_map(|c| c.server(b, s)).collect();
         let sum = |counter: fn(&ServerCounters) -> u64| counters.iter().map(|c| counter(c)).sum();
         ServerStatus {
             address,

@@ -25,12 +25,14 @@ pub struct Live {
     pub signal: EndSignal,
     /// Whom it serves, once the handshake is done.
     pub admission: OnceCell<Arc<Admission>>,
+    /// At which site.
+    pub site: OnceCell<Arc<str>>,
 }
 
 impl Live {
     /// A connection that was just accepted.
     pub fn new(conn_id: ConnectionId, slot: usize) -> Live {
-        Live { conn_id, slot, signal: EndSignal::default(), admission: OnceCell::new() }
+        Live { conn_id, slot, signal: EndSignal::default(), admission: OnceCell::new(), site: OnceCell::new() }
     }
 }
 
@@ -68,6 +70,10 @@ async fn serve_admitted<H: Host>(
         host.declined(why);
     }
     let _ = live.admission.set(established.admission.clone());
+    let _ = live.site.set(established.site.name().clone());
+    if !host.still_admitted(live) {
+        return turn_away(host, &client, session, &account, CloseReason::NoLongerAdmitted).await;
+    }
     let not_after = established.ends_at.filter(|_| entry.limits.end_at_expiry);
     let connecting = upstream::connect(host, entry, established);
     let connected = futures_lite::future::or(async { Ok(connecting.await) }, async { Err(live.signal.asked().await) });

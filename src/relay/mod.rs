@@ -99,6 +99,8 @@ pub trait Host: 'static {
     fn backend_down(&self, entry: &Entry, backend: usize);
     /// The handshake is over, well or badly: it is not in flight any more.
     fn handshake_over(&self, entry: &Entry, live: &Live);
+    /// Whether what was published since the handshake began still admits its client.
+    fn still_admitted(&self, live: &Live) -> bool;
     /// A handshake was completed.
     fn handshake_done(&self, entry: &Entry, established: &Established, took: Duration);
     /// A ticket was not taken.

@@ -52,6 +52,12 @@ impl Reactor {
         Sleep { reactor: self.clone(), moment, registered: None }
     }
 
+    /// Lets the loop look at the kernel once before the task goes on.
+    pub async fn next_turn(self: &Rc<Self>) {
+        // A moment that has come already fires with the next look at the timers; polled first, it would be ready now.
+        self.sleep_until(self.now() + std::time::Duration::from_nanos(1)).await;
+    }
+
     /// `future`, or `None` once `moment` has come.
     pub async fn until<T>(self: &Rc<Self>, moment: Instant, future: impl Future<Output = T>) -> Option<T> {
         futures_lite::future::or(async { Some(future.await) }, async {

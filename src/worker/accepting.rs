@@ -1,11 +1,13 @@
-//! Taking connections off one listening socket, as long as there is room.
+//! Taking connections off listening sockets, as long as there is room.
 
 use super::gauges::Gauges;
 use super::host::{Tenancy, WorkerHost};
-use crate::relay::{EndSignal, Entry, Host, serve};
+use super::plan::Plan;
+use crate::relay::{EndSignal, Host, serve};
 use crate::sys::{Acceptor, Socket};
 use crate::wire::audit::CloseReason;
 use std::cell::{Cell, RefCell};
+use std::net::{SocketAddr, TcpListener};
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -18,55 +20,112 @@ const FULL_PAUSE: Duration = Duration::from_millis(10);
 /// After the kernel had no descriptor or memory: the first pause, doubled up to the last.
 const SHORTAGE_PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
 
-/// For whom the accept loops of a worker accept, and until when.
+/// Which address of which listener a socket is for, as the configuration names them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ListenKey {
+    pub listener: Arc<str>,
+    pub address: SocketAddr,
+}
+
+/// A bound socket for one worker.
+pub(super) type Listening = (ListenKey, TcpListener);
+
+/// For whom a worker accepts, and on what.
 pub(super) struct Gate {
-    pub stopped: Cell<bool>,
     /// Replaced by a reload; a connection keeps what it began with.
-    pub entries: RefCell<Vec<Arc<Entry>>>,
-    pub gauges: Vec<Arc<Gauges>>,
-    stops: RefCell<Vec<Rc<EndSignal>>>,
+    plan: RefCell<Rc<Plan>>,
+    doors: RefCell<Vec<Rc<Door>>>,
+}
+
+/// One listening socket's loop.
+struct Door {
+    key: ListenKey,
+    /// Index of the listener in the present plan.
+    listener: Cell<usize>,
+    stop: EndSignal,
 }
 
 impl Gate {
-    pub fn new(entries: Vec<Arc<Entry>>, gauges: Vec<Arc<Gauges>>) -> Gate {
-        Gate { stopped: Cell::new(false), entries: RefCell::new(entries), gauges, stops: RefCell::default() }
+    /// A gate that accepts for `plan` on `sockets`.
+    pub fn open(plan: Rc<Plan>, sockets: Vec<Listening>) -> Rc<Gate> {
+        let gate = Rc::new(Gate { plan: RefCell::new(plan), doors: RefCell::default() });
+        gate.add(sockets);
+        gate
+    }
+
+    /// The newest plan.
+    pub fn plan(&self) -> Rc<Plan> {
+        self.plan.borrow().clone()
+    }
+
+    /// Accepts for `plan` from now on: sockets that it no longer names stop, `sockets` join.
+    pub fn replace(self: &Rc<Self>, plan: Rc<Plan>, sockets: Vec<Listening>) {
+        let place = |key: &ListenKey| {
+            let listeners = &plan.snapshot.config().listeners;
+            listeners.iter().position(|known| known.name == key.listener && known.addresses.contains(&key.address))
+        };
+        self.doors.borrow_mut().retain(|door| match place(&door.key) {
+            Some(listener) => {
+                door.listener.set(listener);
+                true
+            }
+            None => {
+                door.stop.end(CloseReason::Drained);
+                false
+            }
+        });
+        *self.plan.borrow_mut() = plan.clone();
+        self.add(sockets);
     }
 
     /// Ends all accept loops.
     pub fn stop(&self) {
-        self.stopped.set(true);
-        self.stops.borrow().iter().for_each(|stop| stop.end(CloseReason::Drained));
+        self.doors.borrow_mut().drain(..).for_each(|door| door.stop.end(CloseReason::Drained));
+    }
+
+    fn add(self: &Rc<Self>, sockets: Vec<Listening>) {
+        let plan = self.plan();
+        for (key, socket) in sockets {
+            let listeners = &plan.snapshot.config().listeners;
+            let Some(listener) = listeners.iter().position(|known| known.name == key.listener) else { continue };
+            let door = Rc::new(Door { key, listener: Cell::new(listener), stop: EndSignal::default() });
+            self.doors.borrow_mut().push(door.clone());
+            let acceptor = Acceptor::new(plan.reactor(), socket);
+            plan.reactor().spawn(accept_loop(self.clone(), door, acceptor));
+        }
+    }
+
+    fn gauges(&self, door: &Door) -> Arc<Gauges> {
+        self.plan.borrow().gauges[door.listener.get()].clone()
     }
 }
 
-/// Accepts for one listener until the gate stops it.
-pub(super) async fn accept_loop(host: Rc<WorkerHost>, gate: Rc<Gate>, listener: usize, mut acceptor: Acceptor) {
-    let stop = Rc::new(EndSignal::default());
-    gate.stops.borrow_mut().push(stop.clone());
+/// Accepts on one socket until its door is shut.
+async fn accept_loop(gate: Rc<Gate>, door: Rc<Door>, mut acceptor: Acceptor) {
     let mut pause = SHORTAGE_PAUSE.0;
-    while !gate.stopped.get() {
-        if gate.gauges[listener].full() {
-            wait_for_room(&host, &gate, listener, &mut acceptor).await;
+    while door.stop.reason().is_none() {
+        if gate.gauges(&door).full() {
+            wait_for_room(&gate, &door, &mut acceptor).await;
             continue;
         }
         let next = async { Some(acceptor.accept().await) };
         let stopped = async {
-            stop.asked().await;
+            door.stop.asked().await;
             None
         };
         match futures_lite::future::or(next, stopped).await {
             None => break,
             Some(Ok(socket)) => {
                 pause = SHORTAGE_PAUSE.0;
-                start(&host, &gate, listener, socket);
+                start(&gate, &door, socket);
             }
             Some(Err(error)) if is_shortage(&error) => {
-                host.counters.accept_paused.increment();
+                gate.plan().counters.accept_paused.increment();
                 if pause == SHORTAGE_PAUSE.0 {
                     tracing::warn!(%error, "accepting pauses: the system has no room for another connection; raise \
                         the descriptor limit (LimitNOFILE=) or lower listener.limits.connections");
                 }
-                sleep(&host, pause).await;
+                sleep(&gate, pause).await;
                 pause = (pause * 2).min(SHORTAGE_PAUSE.1);
             }
             // The client was gone before it was taken.
@@ -74,24 +133,25 @@ pub(super) async fn accept_loop(host: Rc<WorkerHost>, gate: Rc<Gate>, listener: 
         }
     }
     while let Some(socket) = acceptor.stop().await {
-        start(&host, &gate, listener, socket);
+        start(&gate, &door, socket);
     }
 }
 
 /// Stops taking connections until the listener has room; those that came meanwhile wait in the kernel's queue.
-async fn wait_for_room(host: &Rc<WorkerHost>, gate: &Rc<Gate>, listener: usize, acceptor: &mut Acceptor) {
+async fn wait_for_room(gate: &Rc<Gate>, door: &Door, acceptor: &mut Acceptor) {
     while let Some(socket) = acceptor.stop().await {
-        start(host, gate, listener, socket);
+        start(gate, door, socket);
     }
-    host.counters.accept_paused.increment();
-    while gate.gauges[listener].full() && !gate.stopped.get() {
-        sleep(host, FULL_PAUSE).await;
+    gate.plan().counters.accept_paused.increment();
+    while gate.gauges(door).full() && door.stop.reason().is_none() {
+        sleep(gate, FULL_PAUSE).await;
     }
     acceptor.resume();
 }
 
-async fn sleep(host: &WorkerHost, pause: Duration) {
-    host.reactor().sleep_until(host.reactor().now() + pause).await;
+async fn sleep(gate: &Gate, pause: Duration) {
+    let plan = gate.plan();
+    plan.reactor().sleep_until(plan.reactor().now() + pause).await;
 }
 
 fn is_shortage(error: &std::io::Error) -> bool {
@@ -100,21 +160,22 @@ fn is_shortage(error: &std::io::Error) -> bool {
     matches!(error.raw_os_error(), Some(23 | 24 | 105)) || error.kind() == ErrorKind::OutOfMemory
 }
 
-fn start(host: &Rc<WorkerHost>, gate: &Rc<Gate>, listener: usize, socket: Socket) {
-    if host.audit_refuses() {
+fn start(gate: &Gate, door: &Door, socket: Socket) {
+    let plan = gate.plan();
+    let worker: &Rc<WorkerHost> = &plan.worker;
+    if worker.audit_refuses(&plan) {
         socket.reset_on_close();
         return;
     }
-    let entry = gate.entries.borrow()[listener].clone();
-    let (place, handshake) = gate.gauges[listener].enter();
-    let (live, tenancy) = host.admit(&entry, place, handshake);
+    let listener = door.listener.get();
+    let entry = plan.snapshot.entries()[listener].clone();
+    let (live, tenancy) = worker.admit(&entry, &plan.counters, plan.gauges[listener].enter());
     let conn_id = live.conn_id;
-    let connection = serve(host.clone(), entry, socket, live);
-    let host = host.clone();
-    host.clone().reactor().spawn(async move {
+    let connection = serve(plan.clone(), entry, socket, live);
+    plan.clone().reactor().spawn(async move {
         let tenancy: Tenancy = tenancy;
         if (CatchPanic { future: Box::pin(connection) }).await.is_err() {
-            host.counters.task_panics.increment();
+            plan.counters.task_panics.increment();
             tracing::error!(%conn_id, "a fault of ours ended this connection alone; please report it");
         }
         drop(tenancy);

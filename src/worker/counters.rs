@@ -1,20 +1,29 @@
 //! What one worker counts. The worker alone writes; the control thread reads and adds up.
 
-use crate::config::Config;
+use crate::config::{Config, Site};
 use crate::stats::{Counter, Histogram};
 use crate::tls::Declined;
 use crate::trust::{CacheStats, Reason};
+use std::ops::Deref;
 use std::sync::Arc;
 
-/// Counters of one worker.
+/// Counters of one worker, as one generation of the configuration numbers its listeners, sites and servers. What a
+/// reload keeps by name keeps its counts: the generations share them.
 #[derive(Debug)]
 pub struct Counters {
     /// One for each listener, by its index in the configuration.
-    pub listeners: Vec<ListenerCounters>,
+    pub listeners: Vec<Arc<ListenerCounters>>,
     /// One for each site, by its index in the configuration.
-    pub sites: Vec<SiteCounters>,
+    pub sites: Vec<Arc<SiteCounters>>,
     /// One for each server of each backend, by index.
-    pub backends: Vec<Vec<ServerCounters>>,
+    pub backends: Vec<Vec<Arc<ServerCounters>>>,
+    /// What belongs to no generation.
+    whole: Arc<WorkerCounters>,
+}
+
+/// Counters of one worker as a whole.
+#[derive(Debug, Default)]
+pub struct WorkerCounters {
     pub chain_cache: Arc<CacheStats>,
     /// Plaintext bytes from clients, user-space path.
     pub bytes_in: Counter,
@@ -32,6 +41,14 @@ pub struct Counters {
     pub turns: Counter,
     /// Microseconds spent outside the kernel wait.
     pub busy_micros: Counter,
+}
+
+impl Deref for Counters {
+    type Target = WorkerCounters;
+
+    fn deref(&self) -> &WorkerCounters {
+        &self.whole
+    }
 }
 
 /// Counters of one listener in one worker.
@@ -91,31 +108,48 @@ impl Counters {
     pub fn for_config(config: &Config) -> Counters {
         let servers: Vec<usize> = config.backends.iter().map(|backend| backend.servers.len()).collect();
         let mut counters = Counters::new(config.listeners.len(), &servers);
-        counters.sites = config.sites.iter().map(|_| SiteCounters::default()).collect();
+        counters.sites = config.sites.iter().map(|_| Arc::default()).collect();
         counters
     }
 
     /// Zeroes for `listeners` listeners and backends with so many servers each; no site.
     pub fn new(listeners: usize, servers: &[usize]) -> Counters {
         Counters {
-            listeners: (0..listeners).map(|_| ListenerCounters::default()).collect(),
+            listeners: (0..listeners).map(|_| Arc::default()).collect(),
             sites: Vec::new(),
-            backends: servers.iter().map(|n| (0..*n).map(|_| ServerCounters::default()).collect()).collect(),
-            chain_cache: Arc::default(),
-            bytes_in: Counter::default(),
-            bytes_out: Counter::default(),
-            audit_dropped: Counter::default(),
-            accept_paused: Counter::default(),
-            task_panics: Counter::default(),
-            resumption_declined: Default::default(),
-            turns: Counter::default(),
-            busy_micros: Counter::default(),
+            backends: servers.iter().map(|n| (0..*n).map(|_| Arc::default()).collect()).collect(),
+            whole: Arc::default(),
         }
+    }
+
+    /// Counters for the next configuration: what it still has by name goes on counting where it was.
+    pub fn next(&self, old: &Config, new: &Config) -> Counters {
+        let mut next = Counters::for_config(new);
+        next.whole = self.whole.clone();
+        for (listener, counters) in new.listeners.iter().zip(&mut next.listeners) {
+            keep(counters, old.listeners.iter().position(|known| known.name == listener.name), &self.listeners);
+        }
+        let listener_of = |config: &Config, site: &Site| config.listeners[site.listener].name.clone();
+        for (site, counters) in new.sites.iter().zip(&mut next.sites) {
+            let same = |known: &Site| known.name == site.name && listener_of(old, known) == listener_of(new, site);
+            keep(counters, old.sites.iter().position(same), &self.sites);
+        }
+        for (backend, servers) in new.backends.iter().zip(&mut next.backends) {
+            let Some(place) = old.backends.iter().position(|known| known.name == backend.name) else { continue };
+            for (server, counters) in backend.servers.iter().zip(servers) {
+                keep(
+                    counters,
+                    old.backends[place].servers.iter().position(|known| known == server),
+                    &self.backends[place],
+                );
+            }
+        }
+        next
     }
 
     /// The counters of one server, if the configuration has it.
     pub fn server(&self, backend: usize, server: usize) -> Option<&ServerCounters> {
-        self.backends.get(backend)?.get(server)
+        self.backends.get(backend)?.get(server).map(|counters| &**counters)
     }
 
     /// Counts one finished handshake, accept to established in `micros`.
@@ -133,6 +167,13 @@ impl Counters {
         } else if let Some(listener) = self.listeners.get(listener) {
             listener.failures[reason.index()].increment();
         }
+    }
+}
+
+/// Takes over the counters that were at `place`, if there are any.
+fn keep<T>(counters: &mut Arc<T>, place: Option<usize>, known: &[Arc<T>]) {
+    if let Some(known) = place.and_then(|place| known.get(place)) {
+        *counters = known.clone();
     }
 }
 
@@ -168,7 +209,7 @@ mod tests {
     #[test]
     fn a_failure_is_counted_once_with_its_site_or_else_with_its_listener() {
         let mut counters = Counters::new(1, &[1]);
-        counters.sites.push(SiteCounters::default());
+        counters.sites.push(Arc::default());
         counters.count_failure(0, Some(0), Reason::Revoked);
         counters.count_failure(0, None, Reason::NotTls);
         assert_eq!(counters.sites[0].failures[Reason::Revoked.index()].value(), 1);

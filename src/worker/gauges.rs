@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 pub(super) struct Gauges {
     connections: AtomicU32,
     handshakes: AtomicU32,
-    connections_max: u32,
-    handshakes_max: u32,
+    connections_max: AtomicU32,
+    handshakes_max: AtomicU32,
 }
 
 /// One connection's place; given back when dropped.
@@ -23,17 +23,24 @@ pub(super) struct HandshakePlace(Arc<Gauges>);
 impl Gauges {
     pub fn new(connections_max: u32, handshakes_max: u32) -> Arc<Gauges> {
         let (connections, handshakes) = Default::default();
+        let (connections_max, handshakes_max) = (connections_max.into(), handshakes_max.into());
         Arc::new(Gauges { connections, handshakes, connections_max, handshakes_max })
     }
 
     /// Whether accepting has to pause. Connections that come at the same moment on several workers may pass it by a few.
     pub fn full(&self) -> bool {
-        self.connections.load(Ordering::Relaxed) >= self.connections_max
-            || self.handshakes.load(Ordering::Relaxed) >= self.handshakes_max
+        self.connections.load(Ordering::Relaxed) >= self.connections_max()
+            || self.handshakes.load(Ordering::Relaxed) >= self.handshakes_max.load(Ordering::Relaxed)
     }
 
     pub fn connections_max(&self) -> u32 {
-        self.connections_max
+        self.connections_max.load(Ordering::Relaxed)
+    }
+
+    /// New limits; what is there stays.
+    pub fn set_limits(&self, connections_max: u32, handshakes_max: u32) {
+        self.connections_max.store(connections_max, Ordering::Relaxed);
+        self.handshakes_max.store(handshakes_max, Ordering::Relaxed);
     }
 
     pub fn enter(self: &Arc<Self>) -> (Place, HandshakePlace) {

@@ -1,18 +1,19 @@
 //! All workers: started together, told together.
 
+use super::accepting::{ListenKey, Listening};
 use super::audit_queue::AuditQueue;
 use super::counters::Counters;
 use super::gauges::Gauges;
 use super::snapshot::Snapshot;
 use super::start_error::StartError;
-use super::thread::{self, Command, Mailbox, RING, Setup, Shared};
-use crate::config::{Config, Cpus, Pin, limits};
+use super::thread::{self, Command, Mailbox, Publication, RING, Setup, Shared};
+use crate::config::{Config, Cpus, Listener, Pin, limits};
 use crate::sys::{self, ListenOptions, affinity};
 use crate::trust::{Blocks, SharedChainCache};
 use crate::wire::audit::CloseReason;
 use arc_swap::ArcSwap;
-use std::net::{SocketAddr, TcpListener};
-use std::sync::{Arc, mpsc};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -20,16 +21,24 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub struct Pool {
     workers: Vec<RunningWorker>,
-    counters: Vec<Arc<Counters>>,
-    addresses: Vec<(Arc<str>, SocketAddr)>,
-    gauges: Vec<Arc<Gauges>>,
     blocks: Arc<ArcSwap<Blocks>>,
+    /// Only the control side looks here; no worker does.
+    present: Mutex<Present>,
 }
 
 #[derive(Debug)]
 struct RunningWorker {
     mailbox: Mailbox,
     thread: JoinHandle<u64>,
+}
+
+/// What the workers serve now.
+#[derive(Debug)]
+struct Present {
+    snapshot: Arc<Snapshot>,
+    counters: Vec<Arc<Counters>>,
+    gauges: Vec<Arc<Gauges>>,
+    addresses: Vec<(ListenKey, SocketAddr)>,
 }
 
 /// After connections were asked to end: how long their last words may take.
@@ -44,39 +53,33 @@ impl Pool {
         let config = snapshot.config().clone();
         let cpus = choose_cpus(&config)?;
         sys::probe(RING).map_err(StartError::Missing)?;
-        let (mut sockets, addresses) = bind_all(&config, cpus.len())?;
-        let gauges = gauges(&config);
-        let shared = Shared {
-            chains: Arc::new(SharedChainCache::new()),
-            blocks: Arc::new(ArcSwap::from_pointee(Blocks::default())),
-            gauges: gauges.clone(),
-            audit,
-        };
-        let mut pool =
-            Pool { workers: Vec::new(), counters: Vec::new(), addresses, gauges, blocks: shared.blocks.clone() };
+        let (mut sockets, addresses) = bind(&config.listeners, &[], cpus.len())?;
+        let counters: Vec<_> = cpus.iter().map(|_| Arc::new(Counters::for_config(&config))).collect();
+        let gauges = gauges(&config, &[], &[]);
+        let blocks = Arc::new(ArcSwap::from_pointee(Blocks::default()));
+        let shared = Shared { chains: Arc::new(SharedChainCache::new()), blocks: blocks.clone(), audit };
         let (sender, heard) = mpsc::channel();
+        let mut workers = Vec::new();
         for (index, cpu) in cpus.iter().enumerate() {
-            let counters = Arc::new(Counters::for_config(&config));
             let mailbox = Mailbox::new().map_err(|error| internal("making a worker's eventfd", &error))?;
-            let setup = Setup {
-                index,
-                cpu: *cpu,
+            let first = Publication {
                 snapshot: snapshot.clone(),
-                shared: shared.clone(),
-                counters: counters.clone(),
-                mailbox: mailbox.clone(),
-                listeners: sockets.pop().unwrap_or_default(),
+                counters: counters[index].clone(),
+                gauges: gauges.clone(),
+                sockets: std::mem::take(&mut sockets[index]),
             };
+            let setup = Setup { index, cpu: *cpu, shared: shared.clone(), mailbox: mailbox.clone(), first };
             let sender = sender.clone();
             let ready = move |result| drop(sender.send(result));
             let thread = std::thread::Builder::new()
                 .name(format!("worker-{index}"))
                 .spawn(move || thread::run(setup, ready))
                 .map_err(|error| internal("starting a worker's thread", &error))?;
-            pool.workers.push(RunningWorker { mailbox, thread });
-            pool.counters.push(counters);
+            workers.push(RunningWorker { mailbox, thread });
         }
         drop(sender);
+        let present = Mutex::new(Present { snapshot, counters, gauges, addresses });
+        let pool = Pool { workers, blocks, present };
         for _ in 0..pool.workers.len() {
             let result = heard.recv().unwrap_or_else(|_| Err(internal("starting a worker", &"it ended at once")));
             if let Err(error) = result {
@@ -87,24 +90,59 @@ impl Pool {
         Ok(pool)
     }
 
-    /// The addresses that are listened on, with their listener's name; port 0 is resolved.
-    pub fn local_addresses(&self) -> Vec<(Arc<str>, SocketAddr)> {
-        self.addresses.clone()
+    /// Serves the next generation: new connections begin with it, open ones are judged by it, addresses are added and
+    /// given up as it says. What listeners, sites and servers keep by name keeps its counts.
+    ///
+    /// # Errors
+    /// An address that cannot be bound; the old generation then goes on unchanged.
+    pub fn publish(&self, snapshot: &Arc<Snapshot>) -> Result<(), StartError> {
+        let mut present = self.present();
+        let (old, new) = (present.snapshot.config().clone(), snapshot.config().clone());
+        let (mut sockets, addresses) = bind(&new.listeners, &present.addresses, self.workers.len())?;
+        let counters: Vec<_> = present.counters.iter().map(|counters| Arc::new(counters.next(&old, &new))).collect();
+        let gauges = gauges(&new, &old.listeners, &present.gauges);
+        for (index, worker) in self.workers.iter().enumerate() {
+            let publication = Publication {
+                snapshot: snapshot.clone(),
+                counters: counters[index].clone(),
+                gauges: gauges.clone(),
+                sockets: std::mem::take(&mut sockets[index]),
+            };
+            worker.tell(Command::Publish(Box::new(publication)));
+        }
+        *present = Present { snapshot: snapshot.clone(), counters, gauges, addresses };
+        Ok(())
     }
 
-    /// Each worker's counters.
-    pub fn counters(&self) -> &[Arc<Counters>] {
-        &self.counters
+    /// The addresses that are listened on, with their listener's name; port 0 is resolved.
+    pub fn local_addresses(&self) -> Vec<(Arc<str>, SocketAddr)> {
+        self.present().addresses.iter().map(|(key, bound)| (key.listener.clone(), *bound)).collect()
+    }
+
+    /// Each worker's counters, numbered as the newest generation numbers its listeners, sites and servers.
+    pub fn counters(&self) -> Vec<Arc<Counters>> {
+        self.present().counters.clone()
+    }
+
+    /// What the workers serve now.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.present().snapshot.clone()
     }
 
     /// The most connections that each listener takes, by its index.
     pub fn connection_limits(&self) -> Vec<u32> {
-        self.gauges.iter().map(|gauges| gauges.connections_max()).collect()
+        self.present().gauges.iter().map(|gauges| gauges.connections_max()).collect()
     }
 
-    /// Who is blocked; a stored value counts from the next handshake on.
-    pub fn blocks(&self) -> &Arc<ArcSwap<Blocks>> {
-        &self.blocks
+    /// Who is blocked.
+    pub fn blocks(&self) -> Arc<Blocks> {
+        self.blocks.load_full()
+    }
+
+    /// Blocks count from the next handshake on, and end the connections of those whom they name.
+    pub fn set_blocks(&self, blocks: Blocks) {
+        self.blocks.store(Arc::new(blocks));
+        self.tell(|| Command::Rejudge);
     }
 
     /// Closes the listening sockets once what the kernel had accepted is taken. Open connections go on.
@@ -116,7 +154,7 @@ impl Pool {
     pub fn connections(&self) -> u64 {
         let active =
             |counters: &Arc<Counters>| counters.listeners.iter().map(|listener| listener.active.value()).sum::<u64>();
-        self.counters.iter().map(active).sum()
+        self.present().counters.iter().map(active).sum()
     }
 
     /// Ends the workers. With `cut`, connections are asked to end and lost after a short patience; without, the workers
@@ -134,10 +172,18 @@ impl Pool {
     }
 
     fn tell(&self, command: impl Fn() -> Command) {
-        for worker in &self.workers {
-            if !worker.mailbox.send(command()) {
-                tracing::error!("a worker has stopped listening to commands; restart the service");
-            }
+        self.workers.iter().for_each(|worker| worker.tell(command()));
+    }
+
+    fn present(&self) -> MutexGuard<'_, Present> {
+        self.present.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl RunningWorker {
+    fn tell(&self, command: Command) {
+        if !self.mailbox.send(command) {
+            tracing::error!("a worker has stopped listening to commands; restart the service");
         }
     }
 }
@@ -170,19 +216,21 @@ fn choose_cpus(config: &Config) -> Result<Vec<Option<usize>>, StartError> {
     Ok(cpus.into_iter().map(|cpu| pin.then_some(cpu)).collect())
 }
 
-/// A worker's listening sockets, each with the index of its listener.
-type Sockets = Vec<(usize, TcpListener)>;
+/// For each worker its new sockets, and the addresses that all workers then listen on.
+type Bound = (Vec<Vec<Listening>>, Vec<(ListenKey, SocketAddr)>);
 
-/// Bound addresses with their listener's name.
-type Addresses = Vec<(Arc<str>, SocketAddr)>;
-
-/// For each worker its listening sockets, and the addresses they share.
-fn bind_all(config: &Config, workers: usize) -> Result<(Vec<Sockets>, Addresses), StartError> {
-    let mut sockets: Vec<Sockets> = (0..workers).map(|_| Vec::new()).collect();
+/// Binds what `listeners` name and `known` has not, once for each worker.
+fn bind(listeners: &[Listener], known: &[(ListenKey, SocketAddr)], workers: usize) -> Result<Bound, StartError> {
+    let mut sockets: Vec<Vec<Listening>> = (0..workers).map(|_| Vec::new()).collect();
     let mut addresses = Vec::new();
-    for (index, listener) in config.listeners.iter().enumerate() {
+    for listener in listeners {
         let options = ListenOptions { keepalive: listener.tcp_keepalive, backlog: limits::ACCEPT_QUEUE };
         for wanted in &listener.addresses {
+            let key = ListenKey { listener: listener.name.clone(), address: *wanted };
+            if let Some(kept) = known.iter().find(|(known, _)| *known == key) {
+                addresses.push(kept.clone());
+                continue;
+            }
             let mut address = *wanted;
             let fault = |error| StartError::Bind { listener: listener.name.to_string(), address: *wanted, error };
             if address.port() != 0 {
@@ -192,21 +240,31 @@ fn bind_all(config: &Config, workers: usize) -> Result<(Vec<Sockets>, Addresses)
                 let socket = sys::listen(address, options).map_err(fault)?;
                 // The first worker resolves port 0 for all.
                 address = socket.local_addr().map_err(fault)?;
-                own.push((index, socket));
+                own.push((key.clone(), socket));
             }
-            addresses.push((listener.name.clone(), address));
+            addresses.push((key, address));
         }
     }
     Ok((sockets, addresses))
 }
 
-fn gauges(config: &Config) -> Vec<Arc<Gauges>> {
+/// A gauge for each listener of `config`; listeners that there were keep theirs, with the new limits.
+fn gauges(config: &Config, old: &[Listener], known: &[Arc<Gauges>]) -> Vec<Arc<Gauges>> {
+    let share = config.listeners.len().max(1) as u64;
     let descriptors = sys::limits::descriptor_limit().saturating_sub(limits::DESCRIPTORS_RESERVED);
-    let by_descriptors = descriptors / 2 / config.listeners.len().max(1) as u64;
-    let by_memory = sys::limits::memory_limit() / 2 / limits::CONNECTION_BYTES / config.listeners.len().max(1) as u64;
-    let auto = u32::try_from(by_descriptors.min(by_memory).max(1)).unwrap_or(u32::MAX);
-    let gauge = |listener: &crate::config::Listener| {
-        Gauges::new(listener.limits.connections.unwrap_or(auto), listener.limits.handshakes_in_flight)
+    let by_memory = sys::limits::memory_limit() / 2 / limits::CONNECTION_BYTES;
+    let auto = u32::try_from((descriptors / 2).min(by_memory) / share).unwrap_or(u32::MAX).max(1);
+    let gauge = |listener: &Listener| {
+        let (connections, handshakes) =
+            (listener.limits.connections.unwrap_or(auto), listener.limits.handshakes_in_flight);
+        let place = old.iter().position(|known| known.name == listener.name);
+        match place.and_then(|place| known.get(place)) {
+            None => Gauges::new(connections, handshakes),
+            Some(kept) => {
+                kept.set_limits(connections, handshakes);
+                kept.clone()
+            }
+        }
     };
     config.listeners.iter().map(gauge).collect()
 }

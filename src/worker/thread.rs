@@ -1,24 +1,22 @@
 //! One worker's thread: ring, accept loops, commands, until it is told to end.
 
-use super::accepting::{Gate, accept_loop};
+use super::accepting::{Gate, Listening};
 use super::audit_queue::AuditQueue;
-use super::backends::Balancer;
 use super::counters::Counters;
 use super::gauges::Gauges;
-use super::host::{Quiet, WorkerHost};
+use super::host::WorkerHost;
+use super::plan::Plan;
+use super::rejudge::rejudge;
 use super::snapshot::Snapshot;
 use super::start_error::StartError;
-use crate::config::{OnFull, limits};
-use crate::relay::Shelf;
-use crate::sys::{self, Acceptor, BufferSizes, Remote, RingOptions, Runtime, Uring, Woken};
+use crate::config::limits;
+use crate::sys::{self, BufferSizes, Remote, RingOptions, Runtime, Uring, Woken};
 use crate::tls::Environment;
 use crate::trust::{Blocks, LocalChainCache, SharedChainCache};
 use crate::wire::audit::CloseReason;
 use arc_swap::ArcSwap;
 use crossbeam::queue::ArrayQueue;
-use slab::Slab;
-use std::cell::{Cell, RefCell};
-use std::net::TcpListener;
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -33,12 +31,26 @@ pub(super) const RING: RingOptions = RingOptions {
 /// What the control thread asks of a worker.
 #[derive(Debug)]
 pub(super) enum Command {
+    /// Serves the next generation: connections that it does not admit end.
+    Publish(Box<Publication>),
+    /// Looks through open connections after the blocks changed.
+    Rejudge,
     /// Closes the listening sockets.
     StopAccepting,
     /// Asks all connections to end.
     EndAll(CloseReason),
     /// Ends the loop once no connection is left, or at that moment with those that are.
     Exit { at_latest: Instant },
+}
+
+/// A generation on its way to one worker.
+#[derive(Debug)]
+pub(super) struct Publication {
+    pub snapshot: Arc<Snapshot>,
+    pub counters: Arc<Counters>,
+    pub gauges: Vec<Arc<Gauges>>,
+    /// Sockets for addresses that the worker does not listen on yet.
+    pub sockets: Vec<Listening>,
 }
 
 /// A worker's letter box: other threads put in and wake, the worker takes out.
@@ -66,7 +78,6 @@ impl Mailbox {
 pub(super) struct Shared {
     pub chains: Arc<SharedChainCache>,
     pub blocks: Arc<ArcSwap<Blocks>>,
-    pub gauges: Vec<Arc<Gauges>>,
     pub audit: Option<Arc<AuditQueue>>,
 }
 
@@ -75,12 +86,9 @@ pub(super) struct Setup {
     pub index: usize,
     /// The CPU to pin to.
     pub cpu: Option<usize>,
-    pub snapshot: Arc<Snapshot>,
     pub shared: Shared,
-    pub counters: Arc<Counters>,
     pub mailbox: Mailbox,
-    /// Listening sockets with the index of their listener.
-    pub listeners: Vec<(usize, TcpListener)>,
+    pub first: Publication,
 }
 
 /// Runs a worker to its end. `ready` hears once whether it started; the result is the number of connections cut.
@@ -111,40 +119,30 @@ pub(super) fn run(setup: Setup, ready: impl FnOnce(Result<(), StartError>)) -> u
 
 struct Worker {
     host: Rc<WorkerHost>,
+    turned: Arc<Counters>,
     exit_at: Rc<Cell<Option<Instant>>>,
 }
 
 impl Worker {
     fn start(setup: Setup, runtime: &Runtime, woken: Woken) -> Worker {
         let reactor = runtime.reactor().clone();
-        let config = setup.snapshot.config();
-        let servers: Vec<usize> = config.backends.iter().map(|backend| backend.servers.len()).collect();
-        let cache = Rc::new(LocalChainCache::new(setup.shared.chains.clone(), setup.counters.chain_cache.clone()));
-        let host = Rc::new(WorkerHost {
-            environment: Rc::new(Environment { cache, blocks: setup.shared.blocks.clone() }),
-            shelf: Shelf::new(limits::SEND_BUFFERS_KEPT_MAX),
-            balancer: Balancer::new(&servers, setup.index, setup.counters.clone()),
-            counters: setup.counters,
-            audit: setup.shared.audit.clone(),
-            on_full: config.audit.as_ref().map_or(OnFull::Drop, |audit| audit.on_full),
-            table: RefCell::new(Slab::new()),
-            quiet: Quiet::new(reactor.now()),
-            reactor: reactor.clone(),
-        });
-        let gate = Rc::new(Gate::new(setup.snapshot.entries().to_vec(), setup.shared.gauges.clone()));
-        for (listener, socket) in setup.listeners {
-            let acceptor = Acceptor::new(&reactor, socket);
-            reactor.spawn(accept_loop(host.clone(), gate.clone(), listener, acceptor));
-        }
+        let Setup { index, shared, mailbox, first, .. } = setup;
+        let turned = first.counters.clone();
+        let cache = Rc::new(LocalChainCache::new(shared.chains.clone(), turned.chain_cache.clone()));
+        let environment = Environment { cache, blocks: shared.blocks.clone() };
+        let host = Rc::new(WorkerHost::new(index, reactor.clone(), environment, shared.audit.clone()));
+        let plan = Plan::new(host.clone(), first.snapshot, first.counters, first.gauges);
+        host.set_newest_plan(Some(plan.clone()));
+        let gate = Gate::open(plan, first.sockets);
         let exit_at = Rc::new(Cell::new(None));
-        reactor.spawn(obey(host.clone(), gate, woken, setup.mailbox, exit_at.clone()));
-        Worker { host, exit_at }
+        reactor.spawn(obey(gate, woken, mailbox, exit_at.clone()));
+        Worker { host, turned, exit_at }
     }
 
     fn turn_until_over(&self, runtime: &Runtime) -> u64 {
         let mut busy = Duration::ZERO;
         let over = || {
-            let counters = &self.host.counters;
+            let counters = &self.turned;
             counters.turns.increment();
             let now_busy = self.host.reactor.busy();
             counters.busy_micros.add((now_busy - busy).as_micros() as u64);
@@ -162,20 +160,18 @@ impl Worker {
 }
 
 /// Takes commands as they come.
-async fn obey(
-    host: Rc<WorkerHost>,
-    gate: Rc<Gate>,
-    woken: Woken,
-    mailbox: Mailbox,
-    exit_at: Rc<Cell<Option<Instant>>>,
-) {
+async fn obey(gate: Rc<Gate>, woken: Woken, mailbox: Mailbox, exit_at: Rc<Cell<Option<Instant>>>) {
+    let host = gate.plan().worker.clone();
     loop {
         while let Some(command) = mailbox.commands.pop() {
             match command {
+                Command::Publish(publication) => publish(&gate, &host, *publication),
+                Command::Rejudge => host.reactor.spawn(rejudge(host.clone(), gate.plan())),
                 Command::StopAccepting => gate.stop(),
                 Command::EndAll(reason) => host.end_all(reason),
                 Command::Exit { at_latest } => {
                     gate.stop();
+                    host.set_newest_plan(None);
                     exit_at.set(Some(at_latest));
                     let reactor = host.reactor.clone();
                     // The loop must turn at that moment even if nothing else happens.
@@ -188,4 +184,12 @@ async fn obey(
             return;
         }
     }
+}
+
+fn publish(gate: &Rc<Gate>, host: &Rc<WorkerHost>, publication: Publication) {
+    let Publication { snapshot, counters, gauges, sockets } = publication;
+    let plan = Plan::new(host.clone(), snapshot, counters, gauges);
+    host.set_newest_plan(Some(plan.clone()));
+    gate.replace(plan.clone(), sockets);
+    host.reactor.spawn(rejudge(host.clone(), plan));
 }

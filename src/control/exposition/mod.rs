@@ -24,7 +24,7 @@ pub fn render(state: &State, now: Instant, wall: SystemTime) -> String {
     let sheet = Sheet::default();
     process(&sheet, state, now, wall);
     for (index, listener) in state.config.listeners.iter().enumerate() {
-        let each = || state.counters.iter().filter_map(move |counters| counters.listeners.get(index));
+        let each = || state.counters.iter().filter_map(move |counters| counters.listeners.get(index).map(AsRef::as_ref));
         connections(&sheet, &listener.name, listener.limits.connections, &each);
         handshakes(&sheet, &listener.name, &each);
     }
@@ -142,7 +142,7 @@ fn traffic(sheet: &Sheet, counters: &[Arc<Counters>]) {
 fn backends(sheet: &Sheet, config: &Config, counters: &[Arc<Counters>]) {
     for (b, backend) in config.backends.iter().enumerate() {
         for (s, server) in backend.servers.iter().enumerate() {
-            let each = || counters.iter().filter_map(move |counters| counters.backends.get(b)?.get(s));
+            let each = || counters.iter().filter_map(move |counters| counters.server(b, s));
             let server = server.to_string();
             let labels = [("backend", &*backend.name), ("server", server.as_str())];
             let up = is_up(each());

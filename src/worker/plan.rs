@@ -1,0 +1,156 @@
+//! One generation of the configuration as one worker serves it: the host of the connections that began under it.
+
+use super::backends::{Balancer, ServerSeat};
+use super::counters::{Counters, Kind};
+use super::gauges::Gauges;
+use super::host::WorkerHost;
+use super::snapshot::Snapshot;
+use crate::relay::{Entry, Host, Live, Shelf};
+use crate::stats::Counter;
+use crate::sys::Reactor;
+use crate::tls::{Declined, Environment, Established};
+use crate::trust::Identity;
+use crate::wire::audit::ConnectionRecord;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A connection keeps the plan that it began with; new ones get the newest.
+pub(super) struct Plan {
+    pub snapshot: Arc<Snapshot>,
+    /// By the listener's index.
+    pub gauges: Vec<Arc<Gauges>>,
+    pub counters: Arc<Counters>,
+    pub worker: Rc<WorkerHost>,
+    balancer: Balancer,
+}
+
+impl Plan {
+    pub fn new(
+        worker: Rc<WorkerHost>,
+        snapshot: Arc<Snapshot>,
+        counters: Arc<Counters>,
+        gauges: Vec<Arc<Gauges>>,
+    ) -> Rc<Plan> {
+        let servers: Vec<usize> = snapshot.config().backends.iter().map(|backend| backend.servers.len()).collect();
+        let balancer = Balancer::new(&servers, worker.index, counters.clone());
+        Rc::new(Plan { snapshot, gauges, counters, worker, balancer })
+    }
+
+    fn name_of(&self, live: &Live) -> Arc<str> {
+        self.worker.listener_of(live.slot).unwrap_or_default()
+    }
+
+    fn site_index(&self, entry: &Entry, record: &ConnectionRecord) -> Option<usize> {
+        let name = record.site.as_ref()?;
+        entry.sites.sites().find(|site| site.name() == name).map(|site| site.index())
+    }
+}
+
+impl Host for Plan {
+    type Seat = ServerSeat;
+
+    fn reactor(&self) -> &Rc<Reactor> {
+        &self.worker.reactor
+    }
+
+    fn environment(&self) -> Rc<Environment> {
+        self.worker.environment.clone()
+    }
+
+    fn shelf(&self) -> &Shelf {
+        &self.worker.shelf
+    }
+
+    fn bytes_in(&self) -> &Counter {
+        &self.counters.bytes_in
+    }
+
+    fn bytes_out(&self) -> &Counter {
+        &self.counters.bytes_out
+    }
+
+    fn choose(&self, entry: &Entry, backend: usize, _who: Option<&Identity>, tried: &[usize]) -> Option<ServerSeat> {
+        self.balancer.choose(backend, &entry.backends[backend], tried, self.worker.reactor.now())
+    }
+
+    fn connect_failed(&self, entry: &Entry, backend: usize, server: usize, error: &io::Error) {
+        self.balancer.failed(backend, server, self.worker.reactor.now());
+        if let Some(counters) = self.counters.server(backend, server) {
+            counters.connect_failures.increment();
+            counters.down.set(1);
+        }
+        if self.worker.may_log() {
+            let label = &entry.backends[backend].servers[server].label;
+            tracing::warn!(server = %label, %error, "backend server does not answer; trying the next");
+        }
+    }
+
+    fn connected(&self, backend: usize, server: usize) {
+        self.balancer.answered(backend, server);
+        if let Some(counters) = self.counters.server(backend, server) {
+            counters.connections.increment();
+            counters.down.set(0);
+        }
+    }
+
+    fn backend_down(&self, entry: &Entry, backend: usize) {
+        if self.worker.may_log() {
+            let name = &entry.backends[backend].name;
+            tracing::error!(backend = %name, "no server of this backend answers; clients are being turned away");
+        }
+    }
+
+    fn handshake_over(&self, entry: &Entry, live: &Live) {
+        self.worker.end_handshake(live.slot, &self.counters.listeners[entry.index]);
+    }
+
+    fn still_admitted(&self, live: &Live) -> bool {
+        match self.worker.newest_plan() {
+            // A handshake that began before a reload and ended after it is judged by the new value too.
+            Some(newest) if !std::ptr::eq(&*newest, self) => super::rejudge::admits(&newest, &self.name_of(live), live),
+            _ => true,
+        }
+    }
+
+    fn handshake_done(&self, entry: &Entry, established: &Established, took: Duration) {
+        let kind = match (established.resumed, established.retried) {
+            (true, _) => Kind::Resumed,
+            (false, true) => Kind::Retried,
+            (false, false) => Kind::Full,
+        };
+        let micros = took.as_micros() as u64;
+        self.counters.count_handshake(entry.index, established.version, kind, established.group, micros);
+    }
+
+    fn declined(&self, why: Declined) {
+        if let Some(place) = Declined::ALL.iter().position(|known| *known == why) {
+            self.counters.resumption_declined[place].increment();
+        }
+    }
+
+    fn refused(&self, entry: &Entry, record: ConnectionRecord) {
+        self.counters.count_failure(entry.index, self.site_index(entry, &record), record.reason);
+        if self.worker.may_log() {
+            tracing::info!(
+                conn_id = %record.conn_id,
+                client = %record.client,
+                listener = %record.listener,
+                reason = %record.reason,
+                subject = record.leaf.as_ref().map(|leaf| leaf.subject.as_str()),
+                "refused: {}",
+                record.reason_detail
+            );
+        }
+        self.worker.push(record);
+    }
+
+    fn accepted(&self, record: ConnectionRecord) {
+        self.worker.push(record);
+    }
+
+    fn closed(&self, record: ConnectionRecord) {
+        self.worker.push(record);
+    }
+}
