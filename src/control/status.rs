@@ -122,7 +122,8 @@ fn listeners(state: &State) -> Vec<ListenerStatus<'_>> {
 }
 
 fn listener_status<'a>(state: &'a State, index: usize, name: &'a str) -> ListenerStatus<'a> {
-    let counters: Vec<&ListenerCounters> = state.counters.iter().filter_map(|c| c.listeners.get(index).map(AsRef::as_ref)).collect();
+    let counters: Vec<&ListenerCounters> =
+        state.counters.iter().filter_map(|c| c.listeners.get(index).map(AsRef::as_ref)).collect();
     let sum = |counter: fn(&ListenerCounters) -> u64| counters.iter().map(|c| counter(c)).sum();
     let mut addresses: Vec<SocketAddr> = state.addresses_of(name).collect();
     addresses.dedup();

@@ -69,9 +69,9 @@ fn ssl(established: &Established) -> proxy::Ssl<'_> {
     let leaf = established.admission.leaf();
     let certificate = &established.certificate;
     proxy::Ssl {
-        version: if established.version == "1.2" { "TLSv1.2" } else { "TLSv1.3" },
+        version: established.version,
         cn: leaf.and_then(|leaf| leaf.cn.as_deref()),
-        cipher: crate::tls::openssl_cipher_name(established.cipher),
+        cipher: established.cipher,
         sig_alg: Some(certificate.signature_algorithm),
         key_alg: Some(&certificate.key_algorithm),
         group: established.group,
@@ -81,8 +81,7 @@ fn ssl(established: &Established) -> proxy::Ssl<'_> {
             (Some(_), false) => proxy::Presence::Full,
             (Some(_), true) => proxy::Presence::Resumed,
         },
-        // A client without certificate was not verified (conventions: an anonymous client 0x01 with verify 1).
-        verify: if leaf.is_none() { 1 } else { established.admission.verify() },
+        verify: established.admission.verify(),
     }
 }
 

@@ -24,7 +24,8 @@ pub fn render(state: &State, now: Instant, wall: SystemTime) -> String {
     let sheet = Sheet::default();
     process(&sheet, state, now, wall);
     for (index, listener) in state.config.listeners.iter().enumerate() {
-        let each = || state.counters.iter().filter_map(move |counters| counters.listeners.get(index).map(AsRef::as_ref));
+        let each =
+            || state.counters.iter().filter_map(move |counters| counters.listeners.get(index).map(AsRef::as_ref));
         connections(&sheet, &listener.name, listener.limits.connections, &each);
         handshakes(&sheet, &listener.name, &each);
     }
