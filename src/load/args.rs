@@ -77,7 +77,8 @@ pub struct TargetArgs {
     /// Only these cipher suites, by IANA name, in this order
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     pub cipher_suites: Vec<String>,
-    /// Only these key exchange groups, in this order: X25519MLKEM768, X25519, secp256r1, secp384r1
+    /// Only these key exchange groups, in this order: X25519MLKEM768, X25519, secp256r1, secp384r1. Under TLS 1.2 many servers need
+    /// the curve of their certificate among them
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     pub groups: Vec<String>,
     /// Offer these ALPN protocols
@@ -94,7 +95,8 @@ pub struct TargetArgs {
 /// How hard, how long, from where, and what is reported.
 #[derive(Clone, Debug, Args)]
 pub struct RunArgs {
-    /// Connections at a time (closed loop); with --rate, most operations at a time [default: 16, idle 1000, bulk 1; handshake --rate 512]
+    /// Connections at a time (closed loop); with --rate, most operations at a time [default: 16; idle 1000, bulk 1, handshake
+    /// --rate 512]
     #[arg(short = 'n', long, value_name = "N", value_parser = connections)]
     pub connections: Option<usize>,
     /// Open loop: start this many operations per second, whatever the target does; latency counts from the intended start
@@ -163,7 +165,8 @@ pub struct BulkArgs {
     pub target: TargetArgs,
     #[command(flatten)]
     pub run: RunArgs,
-    /// Which way the bytes go: down needs a "stream" backend, up a "sink", both either "stream"
+    /// Which way the bytes go: down needs a backend that sends by itself ("stream"), up any that reads ("sink"), both an "echo" or a
+    /// "stream"
     #[arg(long, value_name = "WAY", default_value = "down")]
     pub direction: Direction,
 }

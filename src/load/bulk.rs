@@ -37,12 +37,26 @@ pub struct Lane {
     direction: Direction,
     /// Received beyond the last operation's chunk.
     surplus: usize,
-    connection: Option<Connection>,
+    connection: Option<Rc<Connection>>,
 }
 
 impl Lane {
-    async fn connect(&self) -> Result<Connection, Failure> {
-        Connection::open(&self.worker, self.worker.plan.clients.forgetful(self.lane), self.lane).await
+    async fn connect(&self) -> Result<Rc<Connection>, Failure> {
+        let config = self.worker.plan.clients.forgetful(self.lane);
+        let connection = Rc::new(Connection::open(&self.worker, config, self.lane).await?);
+        if self.direction == Direction::Up {
+            tokio_uring::spawn(discard(connection.clone()));
+        }
+        Ok(connection)
+    }
+}
+
+/// Takes in what an upload's peer sends all the same: an echo would stop for want of a reader, and with it the upload.
+/// Ends with the connection.
+async fn discard(connection: Rc<Connection>) {
+    let mut sink = Vec::new();
+    while matches!(connection.receive(&mut sink).await, Ok(Received::Data)) {
+        sink.clear();
     }
 }
 
@@ -105,8 +119,13 @@ impl Work for Lane {
         let receiving = async { if down { download(&connection, ways, self.surplus).await } else { Ok(0) } };
         // Both run to their end, also where one fails: nothing in flight may be dropped.
         let (sent, received) = tokio::join!(sending, receiving);
-        sent?;
-        self.surplus = received?;
+        match sent.and(received) {
+            Ok(surplus) => self.surplus = surplus,
+            Err(failure) => {
+                connection.abort();
+                return Err(failure);
+            }
+        }
         self.connection = Some(connection);
         let bytes = |way: bool| if way { CHUNK as u64 } else { 0 };
         Ok(Done { finished: Instant::now(), bytes_in: bytes(down), bytes_out: bytes(up), resumed: false })
@@ -114,6 +133,8 @@ impl Work for Lane {
 
     /// No farewell: a stream without end would not stop for it.
     async fn finish(&mut self) {
-        self.connection = None;
+        if let Some(connection) = self.connection.take() {
+            connection.abort();
+        }
     }
 }

@@ -155,6 +155,12 @@ impl Connection {
         }
     }
 
+    /// Ends the connection without a word; what is in flight on it completes at once.
+    pub fn abort(&self) {
+        // It fails where the peer was faster, which is as good.
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+
     /// Our close_notify and FIN, then whatever the peer still sends, until its end.
     async fn farewell(&self) -> Result<(), Failure> {
         self.tls.borrow_mut().send_close_notify();

@@ -38,6 +38,9 @@ impl Pki {
         let ca = directory.join("ca.pem");
         let usable = ca.exists() && !(own && is_over_soon(&ca, OffsetDateTime::now_utc()));
         if !usable {
+            if !own {
+                refuse_to_overwrite(&directory)?;
+            }
             make(&directory, OffsetDateTime::now_utc())?;
         }
         Ok(Pki { directory, made_now: !usable })
@@ -63,13 +66,17 @@ impl Pki {
         read_chain(&self.directory.join("ca.pem"))
     }
 
-    /// `count` clients: the first is `client.pem`, the others are issued now and kept in memory alone.
+    /// `count` clients: the first is `client.pem` where there is one, the others are issued now and kept in memory alone.
     pub fn identities(&self, count: usize) -> Result<Vec<Identity>, Refusal> {
-        let first = read_identity(&self.directory.join("client.pem"), &self.directory.join("client.key"))?;
-        let mut identities = vec![first];
-        if count > 1 {
+        let (certificate, key) = (self.directory.join("client.pem"), self.directory.join("client.key"));
+        let mut identities = Vec::with_capacity(count);
+        // A PKI that somebody else made may have its clients elsewhere, and a key to issue one with.
+        if certificate.exists() || self.issuer().is_err() {
+            identities.push(read_identity(&certificate, &key)?);
+        }
+        if identities.len() < count {
             let issuer = self.issuer()?;
-            for n in 1..count {
+            for n in identities.len()..count {
                 identities.push(issuer.client(&format!("load-client-{n}"), OffsetDateTime::now_utc())?);
             }
         }
@@ -190,6 +197,23 @@ impl Authority {
         let key = PrivateKeyDer::try_from(key.serialize_der()).map_err(|e| internal(e.to_owned()))?;
         Ok(Identity { chain, key })
     }
+}
+
+/// A directory of the user's without ca.pem may still hold a CA's key under one of our names: that is not ours to replace.
+fn refuse_to_overwrite(directory: &Path) -> Result<(), Refusal> {
+    for stem in ["ca", "root", "intermediate", "server", "client"] {
+        for suffix in ["pem", "key"] {
+            let path = directory.join(format!("{stem}.{suffix}"));
+            if path.symlink_metadata().is_ok() {
+                let message = format!(
+                    "{} has {stem}.{suffix} but no ca.pem; add the certificate to trust as ca.pem, or name an empty directory",
+                    directory.display()
+                );
+                return Err(Refusal::new(exit::CONFIG, message));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Makes the PKI in `directory`: ca.pem, intermediate.{pem,key}, server.{pem,key}, client.{pem,key}. The root's key is not kept.
@@ -325,6 +349,25 @@ mod tests {
         fs::remove_file(directory.path().join("intermediate.key")).unwrap();
         assert!(pki.identities(1).is_ok());
         assert_eq!(pki.identities(2).unwrap_err().code, exit::CONFIG);
+    }
+
+    #[test]
+    fn a_pki_with_a_ca_key_and_no_client_gets_its_clients_issued() {
+        let directory = tempfile::tempdir().unwrap();
+        let pki = Pki::open(Some(directory.path())).unwrap();
+        fs::remove_file(directory.path().join("client.pem")).unwrap();
+        assert_eq!(pki.identities(2).unwrap().len(), 2);
+        fs::remove_file(directory.path().join("intermediate.key")).unwrap();
+        assert_eq!(pki.identities(1).unwrap_err().code, exit::CONFIG);
+    }
+
+    #[test]
+    fn a_ca_key_that_somebody_keeps_there_is_not_overwritten() {
+        let directory = tempfile::tempdir().unwrap();
+        let key = directory.path().join("intermediate.key");
+        fs::write(&key, "precious").unwrap();
+        assert_eq!(Pki::open(Some(directory.path())).unwrap_err().code, exit::CONFIG);
+        assert_eq!(fs::read_to_string(&key).unwrap(), "precious");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::load::drive::{LoopKind, Outcome};
 use crate::load::failure::Failures;
 use crate::load::process::{Machine, Memory, Sample, ThreadUse, Usage};
-use crate::load::report::{Harness, PerOperation, Report, Server, Settings};
+use crate::load::report::{Harness, PerOperation, Report, Server, Settings, fell_behind};
 use crate::load::run::Setup;
 use crate::load::worker::Tally;
 use crate::load::{bulk, limits, units};
@@ -140,7 +140,7 @@ fn notes(setup: &Setup, outcome: &Outcome, harness: &Harness, seen: &Observation
         notes
             .push(format!("the hypervisor took {share:.1} % of the CPU time: compare only runs that were interleaved"));
     }
-    if tally.not_begun > 0 {
+    if fell_behind(tally.not_begun, tally.operations + tally.failures.total()) {
         let n = units::count(tally.not_begun);
         notes.push(format!("{n} operations were due and never began: the target is slower than --rate, and the latencies are a lower bound"));
     }

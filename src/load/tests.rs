@@ -223,7 +223,7 @@ fn bytes_are_moved_each_way() {
     let directory = tempfile::tempdir().unwrap();
     let echo = serve(directory.path(), Manner::Echo, |_| {});
     let stream = serve(directory.path(), Manner::Stream, |_| {});
-    for (server, direction, down, up) in [(&stream, "down", 3, 0), (&echo, "both", 3, 3)] {
+    for (server, direction, down, up) in [(&stream, "down", 3, 0), (&echo, "up", 0, 3), (&echo, "both", 3, 3)] {
         let line = format!("bulk {} --direction {direction} --count 3", server.address);
         let (code, report) = load(directory.path(), &line);
         assert_eq!(code, exit::OK, "{direction}: {report}");
