@@ -102,3 +102,47 @@ fn absent(command: &str) -> u8 {
     eprintln!("countersign {command}: not yet supported; `countersign --help` lists what is");
     exit::USAGE
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn answer(line: &str) -> u8 {
+        countersign(std::iter::once("countersign").chain(line.split_whitespace()).map(OsString::from))
+    }
+
+    #[test]
+    fn the_definitions_of_the_arguments_hold_together() {
+        Countersign::command().debug_assert();
+    }
+
+    #[test]
+    fn help_and_version_are_answered_for_each_command() {
+        for line in
+            ["--help", "-h", "help", "--version", "-V", "run --help", "check --help", "help check", "pki --help"]
+        {
+            assert_eq!(answer(line), exit::OK, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood_exits_64() {
+        for line in ["", "--bogus", "bogus", "check", "check --bogus", "check -c a -c b", "run --bogus", "check -c"] {
+            assert_eq!(answer(line), exit::USAGE, "{line}");
+        }
+    }
+
+    #[test]
+    fn commands_that_are_not_there_yet_say_so_whatever_follows() {
+        for line in ["ctl", "ctl status --json", "ctl --socket /x drain 5s", "ctl --help", "top", "top --bogus"] {
+            assert_eq!(answer(line), exit::USAGE, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_configuration_that_is_not_there_exits_78() {
+        assert_eq!(answer("check -c /nonexistent/countersign.toml"), exit::CONFIG);
+        assert_eq!(answer("check -c /"), exit::CONFIG);
+    }
+}
