@@ -162,10 +162,6 @@ fn check_rules(table: &Table<'_>, authority: &Authority) {
         if denied.contains(&rule.conditions[..]) {
             place.warn("a rule of `deny` says the same, and wins", "leave one of them out");
         }
-        if authority.trust.len() > 1 && rule::is_by_name_only(rule) {
-            let (message, help) = rule::unnarrowed(&format!("{} trust files", authority.trust.len()));
-            place.warn(message, help);
-        }
     }
 }
 

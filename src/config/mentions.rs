@@ -25,10 +25,10 @@ impl Mentions {
 }
 
 impl Config {
-    /// The same fault, placed on the line that names its file. A fault of the configuration itself, or of a file that
-    /// it does not name, stays as it is.
+    /// The same fault, placed on the line that names its file. A fault without a file is the configuration's own; one of
+    /// a file that is not named there stays as it is.
     pub fn locate(&self, fault: Fault) -> Fault {
-        let Some(path) = fault.file.as_deref().filter(|path| Some(*path) != self.file.as_deref()) else { return fault };
+        let Some(path) = fault.file.as_deref() else { return Fault { file: self.file.clone(), ..fault } };
         let Some((key, line)) = self.mentions.find(path, &fault.key) else { return fault };
         let inside = fault.line.map(|line| format!(":{line}")).unwrap_or_default();
         Fault {
@@ -81,10 +81,11 @@ mod tests {
     fn other_faults_stay_where_they_are() {
         let own = Fault::config("log.level", "m", "h").at(Path::new("/etc/countersign/c.toml")).on_line(Some(1));
         let other = Fault::config("", "m", "h").at(Path::new("/elsewhere"));
-        let nowhere = Fault::config("k", "m", "h");
-        for fault in [own, other, nowhere] {
+        for fault in [own.clone(), other] {
             assert_eq!(config(LEAST).locate(fault.clone()), fault);
         }
+        let unplaced = Fault::config("log.level", "m", "h").on_line(Some(1));
+        assert_eq!(config(LEAST).locate(unplaced), own);
     }
 
     #[test]

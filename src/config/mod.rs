@@ -41,7 +41,6 @@ pub use fault::{Fault, FaultKind};
 pub use flags::Flags;
 pub use mentions::Mentions;
 pub use model::*;
-pub use rule::warn_of_anchors;
 
 use report::Report;
 use std::path::Path;

@@ -1,7 +1,6 @@
 //! Rules of `allow` and `deny`: each condition is turned into the form that it is compared in.
 
-use super::fault::Fault;
-use super::model::{Authority, Condition, Rule};
+use super::model::{Condition, Rule};
 use super::report::Problem;
 use super::walk::{Table, Value};
 use super::{dn, forms, hosts, keys, limits};
@@ -9,7 +8,6 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::path::Path;
 use std::sync::Arc;
 
 const LIST_WANTED: &str = "a list of rules, such as [{ uri = \"spiffe://bank.example/payments/*\" }]";
@@ -29,38 +27,6 @@ pub(super) fn read_rules(value: &Value<'_>) -> Option<Vec<Rule>> {
         rules.push(rule);
     }
     Some(rules)
-}
-
-/// Rules by name that nothing narrows to one issuer: under several anchors, any of those CAs can mint such a name.
-/// How many anchors an authority has is known only when its files are loaded; where it has several files, the
-/// configuration has warned already and this answers nothing.
-pub fn warn_of_anchors(authority: &Authority, anchors: usize, file: Option<&Path>) -> Vec<Fault> {
-    if anchors < 2 || authority.trust.len() > 1 {
-        return Vec::new();
-    }
-    let (message, help) = unnarrowed(&format!("{anchors} anchors"));
-    let rules = authority.allow.iter().flatten().filter(|rule| is_by_name_only(rule));
-    let warning = |rule: &Rule| Fault {
-        file: file.map(Path::to_owned),
-        ..Fault::warning("site.client.allow", &message, help).on_line(rule.line)
-    };
-    rules.map(warning).collect()
-}
-
-/// Message and help for such a rule.
-pub(super) fn unnarrowed(anchors: &str) -> (String, &'static str) {
-    (
-        format!("this rule goes by name under {anchors}: each of these CAs can issue that name"),
-        "add `issuer` to the rule, or give each CA its own [[site.client.authority]]",
-    )
-}
-
-/// Whether no condition ties the rule to one issuer, key or certificate.
-pub(super) fn is_by_name_only(rule: &Rule) -> bool {
-    !rule
-        .conditions
-        .iter()
-        .any(|condition| matches!(condition, Condition::Issuer(_) | Condition::Sha256(_) | Condition::SpkiSha256(_)))
 }
 
 /// Whether the rule names one certificate or key, as `auth = "pin"` demands.

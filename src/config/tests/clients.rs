@@ -167,27 +167,6 @@ fn warns_of_rules_that_say_nothing_new() {
 }
 
 #[test]
-fn warns_of_rules_by_name_that_several_cas_could_satisfy() {
-    let two = |rule: &str| client(&format!("trust = [\"a.pem\", \"b.pem\"]\nallow = [{rule}]"));
-    warned(&two("{ uri = \"spiffe://a/b\" }"), "site.client.allow", "under 2 trust files");
-    warned(&two("{ serial = \"01\" }"), "site.client.allow", "under 2 trust files");
-    taken(&two("{ uri = \"spiffe://a/b\", issuer = \"CN=A\" }"));
-    taken(&two(&format!("{{ spki_sha256 = \"{HEX}\" }}")));
-    taken(&client("trust = [\"a.pem\", \"b.pem\"]\ndeny = [{ cn = \"a\" }]"));
-}
-
-#[test]
-fn says_the_same_once_the_anchors_of_a_single_file_are_counted() {
-    let config = taken(&allow("{ cn = \"a\" }, { cn = \"b\", issuer = \"CN=A\" }"));
-    let authority = &config.sites[0].client.authorities[0];
-    assert_eq!(warn_of_anchors(authority, 1, config.file.as_deref()), []);
-    let warnings = warn_of_anchors(authority, 3, config.file.as_deref());
-    assert_eq!(warnings.len(), 1);
-    super::assert_said(&warnings[0], "site.client.allow", "under 3 anchors");
-    assert_eq!(warnings[0].kind, FaultKind::Warning);
-}
-
-#[test]
 fn a_named_rule_keeps_its_name() {
     let config = taken(&allow("{ name = \"acme\", cn = \"a\" }"));
     let rule = &config.sites[0].client.authorities[0].allow.as_ref().unwrap()[0];
