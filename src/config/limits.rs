@@ -149,3 +149,5 @@ pub const DEMO_BODY_BYTES_MAX: u64 = 64 << 20;
 pub const DEMO_READ_TIME_MAX: Duration = Duration::from_secs(60);
 /// Open connections that one turn of a worker's loop judges again after a change of policy.
 pub const REJUDGED_PER_TURN: usize = 16;
+/// For a worker's loop to turn after it was woken, before it counts as stuck. Below a kubelet's patience of a second.
+pub const WORKER_TURN_TIME_MAX: Duration = Duration::from_millis(700);

@@ -21,8 +21,8 @@ pub struct Drain {
 pub enum Step {
     /// Nothing until then.
     Wait(Instant),
-    /// Stop accepting; connections have until `deadline`.
-    StopAccepting { deadline: Instant },
+    /// Stop accepting; connections have until the deadline.
+    StopAccepting,
     /// Every connection ended.
     Drained,
     /// The deadline passed with connections open.
@@ -43,7 +43,7 @@ impl Drain {
                 return Step::Wait(self.stop_at);
             }
             self.stopped = true;
-            return Step::StopAccepting { deadline: self.deadline };
+            return Step::StopAccepting;
         }
         match connections {
             0 => Step::Drained,
@@ -74,10 +74,7 @@ pub async fn drain<S: Service>(
 ) -> Outcome {
     let cut = loop {
         match plan.poll(Instant::now(), service.connections()) {
-            Step::StopAccepting { deadline } => {
-                service.stop_accepting();
-                service.drain(deadline);
-            }
+            Step::StopAccepting => service.stop_accepting(),
             Step::Drained => break false,
             Step::GiveUp => {
                 tracing::warn!(connections = service.connections(), "drain_timeout has passed, cutting what is open");
@@ -91,7 +88,8 @@ pub async fn drain<S: Service>(
             }
         }
     };
-    join(service, cut).await
+    let deadline = if cut { Instant::now() } else { plan.deadline.max(Instant::now()) };
+    join(service, cut, deadline, signals, others).await
 }
 
 /// Waits until `until`; true if asked to stop before.
@@ -109,15 +107,25 @@ async fn stopped_before(until: Instant, signals: &mut mpsc::Receiver<Asked>, oth
     }
 }
 
-/// Joins on a thread of its own, so that workers that do not end cannot keep the process.
-async fn join<S: Service>(service: S, cut: bool) -> Outcome {
-    let open = service.connections();
+/// Joins on a thread of its own, so that workers that do not end cannot keep the process. What was in the kernel's
+/// queue when accepting stopped may still come and has until `deadline`.
+async fn join<S: Service>(
+    service: S,
+    cut: bool,
+    deadline: Instant,
+    signals: &mut mpsc::Receiver<Asked>,
+    others: &dyn Fn(Asked),
+) -> Outcome {
+    let counters = service.counters();
+    let open = move || -> u64 {
+        counters.iter().flat_map(|counters| &counters.listeners).map(|listener| listener.active.value()).sum()
+    };
     let joined = tokio::task::spawn_blocking(move || service.join(cut));
-    match tokio::time::timeout(limits::WORKERS_END_TIME_MAX, joined).await {
-        Ok(Ok(cut)) => Outcome { cut },
-        Ok(Err(_)) | Err(_) => {
-            tracing::error!("the workers did not end in time; leaving without them");
-            Outcome { cut: open }
+    tokio::select! {
+        joined = joined => Outcome { cut: joined.unwrap_or_else(|_| open()) },
+        _ = stopped_before(later(deadline, limits::WORKERS_END_TIME_MAX), signals, others) => {
+            tracing::error!(connections = open(), "leaving without the workers, which did not end");
+            Outcome { cut: open() }
         }
     }
 }
@@ -135,7 +143,7 @@ mod tests {
         let mut drain = Drain::begin(start, 2 * SECOND, 3 * SECOND);
         assert_eq!(drain.poll(start, 1), Step::Wait(start + 2 * SECOND));
         let deadline = start + 5 * SECOND;
-        assert_eq!(drain.poll(start + 2 * SECOND, 1), Step::StopAccepting { deadline });
+        assert_eq!(drain.poll(start + 2 * SECOND, 1), Step::StopAccepting);
         assert!(matches!(drain.poll(start + 3 * SECOND, 1), Step::Wait(until) if until <= deadline));
         assert_eq!(drain.poll(deadline, 1), Step::GiveUp);
     }
@@ -144,7 +152,7 @@ mod tests {
     fn a_drain_ends_as_soon_as_the_last_connection_does() {
         let start = Instant::now();
         let mut drain = Drain::begin(start, Duration::ZERO, 60 * SECOND);
-        assert!(matches!(drain.poll(start, 2), Step::StopAccepting { .. }));
+        assert!(matches!(drain.poll(start, 2), Step::StopAccepting));
         assert!(matches!(drain.poll(start, 2), Step::Wait(_)));
         assert_eq!(drain.poll(start + SECOND, 0), Step::Drained);
     }
@@ -153,7 +161,7 @@ mod tests {
     fn no_connection_at_all_still_stops_accepting_first() {
         let start = Instant::now();
         let mut drain = Drain::begin(start, Duration::ZERO, SECOND);
-        assert!(matches!(drain.poll(start, 0), Step::StopAccepting { .. }));
+        assert!(matches!(drain.poll(start, 0), Step::StopAccepting));
         assert_eq!(drain.poll(start, 0), Step::Drained);
     }
 
@@ -177,7 +185,7 @@ mod tests {
         let plan = Drain::begin(Instant::now(), Duration::ZERO, 60 * SECOND);
         let outcome = runtime().block_on(drain(service, plan, &mut signals, &|_| ()));
         assert_eq!(outcome, Outcome { cut: 0 });
-        assert_eq!(*seen.lock().unwrap(), ["stop_accepting", "drain", "join"]);
+        assert_eq!(*seen.lock().unwrap(), ["stop_accepting", "join"]);
     }
 
     #[test]
@@ -188,7 +196,7 @@ mod tests {
         let plan = Drain::begin(Instant::now(), Duration::ZERO, Duration::from_millis(30));
         let outcome = runtime().block_on(drain(service, plan, &mut signals, &|_| ()));
         assert_eq!(outcome, Outcome { cut: 2 });
-        assert_eq!(*seen.lock().unwrap(), ["stop_accepting", "drain", "cut"]);
+        assert_eq!(*seen.lock().unwrap(), ["stop_accepting", "cut"]);
     }
 
     #[test]
@@ -209,5 +217,25 @@ mod tests {
         sender.try_send(Asked::Stop).unwrap();
         let plan = Drain::begin(Instant::now(), 3600 * SECOND, 3600 * SECOND);
         assert_eq!(runtime().block_on(drain(service, plan, &mut signals, &|_| ())), Outcome { cut: 0 });
+    }
+
+    #[test]
+    fn workers_that_do_not_end_can_be_left_by_asking_again() {
+        let service = Scripted::with_connections(0);
+        let hanging = std::sync::Arc::clone(&service.hanging);
+        hanging.store(true, std::sync::atomic::Ordering::SeqCst);
+        let (sender, mut signals) = mpsc::channel(4);
+        let plan = Drain::begin(Instant::now(), Duration::ZERO, 3600 * SECOND);
+        let runtime = runtime();
+        let outcome = runtime.block_on(async {
+            let asking = async {
+                // Lets the drain go as far as it gets.
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                sender.send(Asked::Stop).await.unwrap();
+            };
+            tokio::join!(drain(service, plan, &mut signals, &|_| ()), asking).0
+        });
+        hanging.store(false, std::sync::atomic::Ordering::SeqCst);
+        assert_eq!(outcome, Outcome { cut: 0 });
     }
 }

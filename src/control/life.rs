@@ -131,6 +131,8 @@ fn serve<L, S: Service>(
     let mut state = State::new(Arc::clone(&config), queue, facts);
     state.addresses = service.local_addresses();
     state.counters = service.counters();
+    state.connection_limits = service.connection_limits();
+    state.waker = Some(service.waker());
     let running = Running { state: Arc::new(state), writer, announce: options.announce };
     let exit = runtime.block_on(running.live(service, &mut signals));
     // A worker that hangs must not keep the process.

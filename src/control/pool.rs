@@ -1,25 +1,23 @@
-//! The real workers, as [`Service`] and as errors of a start.
+//! The real workers, as [`Service`], and why they did not start, as a [`StartFailure`].
 
 use super::failure::StartFailure;
 use super::life::Loaded;
-use super::service::Service;
+use super::service::{Service, Waker};
 use super::state::{Anchor, Crl, Facts, ServerCertificate};
 use crate::config::{Config, SiteName};
 use crate::sys;
-use crate::tls::Site;
-use crate::trust::{AnchorFacts, CrlFacts};
-use crate::worker::audit_queue::AuditQueue;
-use crate::worker::counters::Counters;
-use crate::worker::{Pool, Snapshot};
+use crate::worker::{AuditQueue, Counters, Pool, Snapshot};
 use rustls_pki_types::UnixTime;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+
+/// The first snapshot of a process.
+const FIRST_EPOCH: u64 = 1;
 
 /// Loads every file that the configuration names.
 pub fn load(config: &Arc<Config>) -> Result<Loaded<Arc<Snapshot>>, StartFailure> {
-    let (snapshot, warnings) =
-        Snapshot::load(config, 1, UnixTime::now()).map_err(|faults| StartFailure::of_faults(&faults))?;
+    let loaded = Snapshot::load(config, FIRST_EPOCH, UnixTime::now());
+    let (snapshot, warnings) = loaded.map_err(|faults| StartFailure::of_faults(&faults))?;
     let facts = facts(&snapshot);
     Ok(Loaded { snapshot, facts, warnings })
 }
@@ -34,38 +32,37 @@ pub fn start(snapshot: Arc<Snapshot>, audit: Option<Arc<AuditQueue>>) -> Result<
     Pool::start(snapshot, audit).map_err(|error| StartFailure { code: error.exit_code(), message: error.to_string() })
 }
 
+/// What the loaded files say of their ends, each once however many sites use it.
 fn facts(snapshot: &Snapshot) -> Facts {
-    let policies = snapshot.policies();
-    let anchor = |anchor: &AnchorFacts| Anchor { name: anchor.name.clone(), not_after: anchor.not_after };
-    let crl = |crl: &CrlFacts| Crl {
-        issuer: crl.issuer.clone(),
-        next_update: Some(crl.next_update),
-        entries: crl.entries as u64,
-    };
-    let mut facts = Facts {
-        server_certificates: snapshot.sites().iter().flat_map(|site| certificates(site)).collect(),
-        anchors: policies.iter().flat_map(|policy| policy.anchors().map(anchor)).collect(),
-        crls: policies.iter().flat_map(|policy| policy.crls().map(crl)).collect(),
-    };
-    facts.server_certificates.sort();
-    facts.anchors.sort();
+    let mut facts = Facts::default();
+    for site in snapshot.sites() {
+        let sni = match site.names().first() {
+            Some(SiteName::Exact(name)) => name.clone(),
+            Some(SiteName::Wildcard(rest)) => format!("*.{rest}"),
+            None => site.name().to_string(),
+        };
+        facts.server_certificates.extend(site.certificates().iter().map(|certificate| ServerCertificate {
+            sni: sni.clone(),
+            serial: certificate.serial.clone(),
+            not_after: certificate.not_after,
+        }));
+    }
+    for policy in snapshot.policies() {
+        let anchors = policy.anchors();
+        facts.anchors.extend(anchors.map(|anchor| Anchor { name: anchor.name.clone(), not_after: anchor.not_after }));
+        facts.crls.extend(policy.crls().map(|crl| Crl {
+            issuer: crl.issuer.clone(),
+            next_update: crl.next_update,
+            entries: crl.entries as u64,
+        }));
+    }
+    facts.server_certificates.sort_unstable();
+    facts.server_certificates.dedup();
+    facts.anchors.sort_unstable();
     facts.anchors.dedup();
-    facts.crls.sort();
+    facts.crls.sort_unstable();
     facts.crls.dedup();
     facts
-}
-
-fn certificates(site: &Site) -> impl Iterator<Item = ServerCertificate> {
-    let sni = match site.names().first() {
-        Some(SiteName::Exact(name)) => name.clone(),
-        Some(SiteName::Wildcard(rest)) => format!("*.{rest}"),
-        None => site.name().to_string(),
-    };
-    site.certificates().iter().map(move |certificate| ServerCertificate {
-        sni: sni.clone(),
-        serial: certificate.serial.clone(),
-        not_after: certificate.not_after,
-    })
 }
 
 impl Service for Pool {
@@ -77,12 +74,16 @@ impl Service for Pool {
         Pool::counters(self)
     }
 
-    fn stop_accepting(&self) {
-        Pool::stop_accepting(self);
+    fn connection_limits(&self) -> Vec<u32> {
+        Pool::connection_limits(self)
     }
 
-    fn drain(&self, _deadline: Instant) {
-        // Connections end by themselves until then; `join` cuts the rest.
+    fn waker(&self) -> Waker {
+        Arc::new(Pool::waker(self))
+    }
+
+    fn stop_accepting(&self) {
+        Pool::stop_accepting(self);
     }
 
     fn connections(&self) -> u64 {

@@ -3,7 +3,9 @@
 use crate::worker::counters::Counters;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+
+/// Wakes all workers; costs each a turn of its loop.
+pub type Waker = Arc<dyn Fn() + Send + Sync>;
 
 /// Workers that serve. Dropping one without [`Service::join`] leaves its threads to the process's end.
 pub trait Service: Send + 'static {
@@ -11,13 +13,16 @@ pub trait Service: Send + 'static {
     fn local_addresses(&self) -> Vec<(Arc<str>, SocketAddr)>;
     /// One for each worker.
     fn counters(&self) -> Vec<Arc<Counters>>;
+    /// The most connections that each listener takes, by its index.
+    fn connection_limits(&self) -> Vec<u32>;
+    /// What wakes every worker for a turn of its loop.
+    fn waker(&self) -> Waker;
     /// No connection is accepted from now on; those there go on.
     fn stop_accepting(&self);
-    /// Connections end at `deadline` at the latest.
-    fn drain(&self, deadline: Instant);
     /// Connections there now, those in their handshake included.
     fn connections(&self) -> u64;
-    /// Waits for the workers to end, at once if `cut`, and answers how many connections did not end by themselves.
+    /// Waits for the workers to end: until no connection is left, or at once if `cut`. Answers how many connections did
+    /// not end by themselves.
     fn join(self, cut: bool) -> u64;
 }
 
@@ -33,6 +38,8 @@ pub mod scripted {
     pub struct Scripted {
         connections: AtomicU64,
         ending: AtomicBool,
+        /// Joining without cutting takes as long as this holds.
+        pub hanging: Arc<AtomicBool>,
         seen: Arc<Mutex<Vec<&'static str>>>,
         pub counters: Vec<Arc<Counters>>,
         pub addresses: Vec<(Arc<str>, SocketAddr)>,
@@ -67,12 +74,16 @@ pub mod scripted {
             self.counters.clone()
         }
 
-        fn stop_accepting(&self) {
-            self.note("stop_accepting");
+        fn connection_limits(&self) -> Vec<u32> {
+            Vec::new()
         }
 
-        fn drain(&self, _deadline: Instant) {
-            self.note("drain");
+        fn waker(&self) -> Waker {
+            Arc::new(|| ())
+        }
+
+        fn stop_accepting(&self) {
+            self.note("stop_accepting");
         }
 
         fn connections(&self) -> u64 {
@@ -85,6 +96,9 @@ pub mod scripted {
 
         fn join(self, cut: bool) -> u64 {
             self.note(if cut { "cut" } else { "join" });
+            while self.hanging.load(Ordering::SeqCst) && !cut {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
             if cut { self.connections.load(Ordering::SeqCst) } else { 0 }
         }
     }

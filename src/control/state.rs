@@ -1,6 +1,7 @@
 //! What the admin pages tell of, gathered in one place and shared by whoever answers.
 
 use super::readiness::{Phase, Readiness};
+use super::service::Waker;
 use crate::config::{Config, OnFull};
 use crate::worker::audit_queue::AuditQueue;
 use crate::worker::counters::Counters;
@@ -12,7 +13,6 @@ use std::time::{Duration, Instant, SystemTime};
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The running process as its admin pages see it.
-#[derive(Debug)]
 pub struct State {
     pub config: Arc<Config>,
     pub started: Instant,
@@ -22,6 +22,10 @@ pub struct State {
     pub addresses: Vec<(Arc<str>, SocketAddr)>,
     /// One for each worker.
     pub counters: Vec<Arc<Counters>>,
+    /// The most connections that each listener takes, by its index.
+    pub connection_limits: Vec<u32>,
+    /// Makes every worker turn once.
+    pub waker: Option<Waker>,
     pub audit: Option<Arc<AuditQueue>>,
     pub facts: Facts,
     busy: Mutex<Busy>,
@@ -55,7 +59,7 @@ pub struct Anchor {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Crl {
     pub issuer: String,
-    pub next_update: Option<i64>,
+    pub next_update: i64,
     pub entries: u64,
 }
 
@@ -80,6 +84,8 @@ impl State {
             readiness: Readiness::default(),
             addresses: Vec::new(),
             counters: Vec::new(),
+            connection_limits: Vec::new(),
+            waker: None,
             audit,
             facts,
             busy: Mutex::default(),

@@ -145,6 +145,12 @@ impl Pool {
         self.tell(|| Command::Rejudge);
     }
 
+    /// What wakes every worker for a turn of its loop: `turns` of [`Counters`] then tells whether it does turn.
+    pub fn waker(&self) -> impl Fn() + Send + Sync + use<> {
+        let mailboxes: Vec<Mailbox> = self.workers.iter().map(|worker| worker.mailbox.clone()).collect();
+        move || mailboxes.iter().for_each(Mailbox::wake)
+    }
+
     /// Closes the listening sockets once what the kernel had accepted is taken. Open connections go on.
     pub fn stop_accepting(&self) {
         self.tell(|| Command::StopAccepting);

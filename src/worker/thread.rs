@@ -71,6 +71,11 @@ impl Mailbox {
         self.remote.wake();
         taken
     }
+
+    /// Makes the worker's loop turn, whatever there is to do.
+    pub fn wake(&self) {
+        self.remote.wake();
+    }
 }
 
 /// What all workers share, apart from the snapshot.

@@ -1,6 +1,7 @@
 //! The admin HTTP interfaces: one with every page, one with the probes alone. Answers only; nothing here changes
 //! anything. Costs nothing while nobody asks.
 
+mod health;
 mod pages;
 
 pub use pages::Surface;
@@ -75,8 +76,8 @@ async fn accept(listener: tokio::net::TcpListener, surface: Surface, state: Arc<
 /// Answers the requests of one connection.
 async fn answer(stream: TcpStream, surface: Surface, state: Arc<State>) {
     let service = service_fn(move |request| {
-        let response = pages::respond(surface, &state, &request);
-        async move { Ok::<_, Infallible>(response) }
+        let state = Arc::clone(&state);
+        async move { Ok::<_, Infallible>(pages::respond(surface, &state, &request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

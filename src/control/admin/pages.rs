@@ -1,5 +1,6 @@
 //! Which path gets which answer.
 
+use super::health;
 use crate::control::exposition;
 use crate::control::state::State;
 use crate::control::status::Status;
@@ -31,7 +32,7 @@ impl Surface {
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// The answer to one request, whose body is not looked at.
-pub fn respond<B>(surface: Surface, state: &State, request: &Request<B>) -> Response<Full<Bytes>> {
+pub async fn respond<B>(surface: Surface, state: &State, request: &Request<B>) -> Response<Full<Bytes>> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut response = page(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD\n".into());
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -43,7 +44,10 @@ pub fn respond<B>(surface: Surface, state: &State, request: &Request<B>) -> Resp
         return page(StatusCode::NOT_FOUND, TEXT, format!("no such page; there are:\n{list}\n"));
     }
     match path {
-        "/healthz" => page(StatusCode::OK, TEXT, "ok\n".into()),
+        "/healthz" => match health::still_worker(state).await {
+            None => page(StatusCode::OK, TEXT, "ok\n".into()),
+            Some(worker) => page(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("worker {worker} does not turn\n")),
+        },
         "/readyz" => match state.unready() {
             None => page(StatusCode::OK, TEXT, "ready\n".into()),
             Some(why) => page(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{why}\n")),

@@ -26,7 +26,7 @@ pub fn render(state: &State, now: Instant, wall: SystemTime) -> String {
     for (index, listener) in state.config.listeners.iter().enumerate() {
         let each =
             || state.counters.iter().filter_map(move |counters| counters.listeners.get(index).map(AsRef::as_ref));
-        connections(&sheet, &listener.name, listener.limits.connections, &each);
+        connections(&sheet, &listener.name, state.connection_limits.get(index), &each);
         handshakes(&sheet, &listener.name, &each);
     }
     failures(&sheet, &state.config, &state.counters);
@@ -72,7 +72,7 @@ fn process(sheet: &Sheet, state: &State, now: Instant, wall: SystemTime) {
 fn connections<'a, I: Iterator<Item = &'a ListenerCounters>>(
     sheet: &Sheet,
     name: &str,
-    limit: Option<u32>,
+    limit: Option<&u32>,
     each: &dyn Fn() -> I,
 ) {
     let labels = [("listener", name)];
@@ -80,7 +80,7 @@ fn connections<'a, I: Iterator<Item = &'a ListenerCounters>>(
     sheet.gauge("countersign_connections_active", &labels, sum(each(), |c| &c.active) as f64);
     sheet.gauge("countersign_handshakes_in_flight", &labels, sum(each(), |c| &c.handshakes_in_flight) as f64);
     if let Some(limit) = limit {
-        sheet.gauge("countersign_connections_limit", &labels, f64::from(limit));
+        sheet.gauge("countersign_connections_limit", &labels, f64::from(*limit));
     }
 }
 
@@ -170,7 +170,7 @@ fn expiry(sheet: &Sheet, facts: &Facts) {
     for (issuer, not_after) in earliest(facts.anchors.iter().map(|anchor| (&anchor.name, anchor.not_after))) {
         sheet.gauge("countersign_ca_expires_timestamp_seconds", &[("issuer", issuer)], not_after as f64);
     }
-    let updates = facts.crls.iter().filter_map(|crl| Some((&crl.issuer, crl.next_update?)));
+    let updates = facts.crls.iter().map(|crl| (&crl.issuer, crl.next_update));
     for (issuer, next_update) in earliest(updates) {
         sheet.gauge("countersign_crl_next_update_timestamp_seconds", &[("issuer", issuer)], next_update as f64);
     }

@@ -28,6 +28,7 @@ fn parse(text: &str) -> BTreeMap<String, f64> {
 fn state() -> State {
     let config = Arc::new(fixture::config());
     let mut state = State::new(Arc::clone(&config), None, Facts::default());
+    state.connection_limits = vec![1000, 2000];
     state.counters = (0..2).map(|_| Arc::new(Counters::for_config(&config))).collect();
     state
 }
@@ -129,7 +130,7 @@ fn expiry_is_told_in_unix_seconds_and_the_earliest_end_of_a_name_wins() {
     state.facts = Facts {
         server_certificates: vec![ServerCertificate { sni: "api.example".into(), serial: "01".into(), not_after: 99 }],
         anchors: vec![anchor(2_000_000_000), anchor(1_900_000_000)],
-        crls: vec![crl(Some(1_800_000_100), 3), crl(None, 4)],
+        crls: vec![crl(1_800_000_100, 3), crl(1_800_000_200, 4)],
     };
     let series = rendered(&state);
     assert_eq!(series["countersign_server_cert_expires_timestamp_seconds{sni=\"api.example\",serial=\"01\"}"], 99.0);
