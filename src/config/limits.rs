@@ -23,8 +23,30 @@ pub const TICKET_SECRET_BYTES_MIN: usize = 32;
 pub const TLS_RECORD_BYTES_MAX: usize = 5 + (16 << 10) + 2048;
 /// Candidate paths that one presented chain may cost.
 pub const PATHS_TRIED_MAX: usize = 4;
-/// Name comparisons that the search for candidate paths may cost.
+/// Issuers that the search for candidate paths may try.
 pub const PATH_STEPS_MAX: usize = 256;
+/// Intermediates of a path that the search looks at, so that a path past `max_depth` (at most 6) can be told from none.
+pub const PATH_INTERMEDIATES_SEARCHED_MAX: usize = 8;
+/// Anchors of one site that share a name and differ in their key: each may cost a candidate path one signature.
+pub const ANCHORS_SAME_NAME_MAX: usize = 16;
+/// Extensions of a certificate or CRL; real ones have about ten.
+pub const EXTENSIONS_MAX: usize = 64;
+/// Bytes of a reason's detail.
+pub const REASON_DETAIL_BYTES_MAX: usize = 1024;
+/// Bytes of one name inside a detail.
+pub const REASON_NAME_BYTES_MAX: usize = 200;
+/// Bytes of an identity; a SPIFFE identity has at most 2048. A longer name is not used: the certificate's digest is.
+pub const IDENTITY_BYTES_MAX: usize = 2100;
+/// Bytes of the list of names in CertificateRequest: its length field has 16 bits.
+pub const ADVERTISED_BYTES_MAX: usize = 65_535;
+/// Bytes of that list from which on it is unwise: some clients read no more in one record.
+pub const ADVERTISED_BYTES_WISE: usize = 16 << 10;
+/// Certificates and CRLs of one file.
+pub const PEM_BLOCKS_MAX: usize = 16_384;
+/// Issuer keys for which one CRL remembers whether it carries their signature.
+pub const CRL_VERDICTS_MAX: usize = 64;
+/// Blocks in force.
+pub const BLOCKS_MAX: usize = 100_000;
 /// Entries of a worker's own chain cache.
 pub const CHAIN_CACHE_WORKER_ENTRIES_MAX: usize = 4096;
 /// Entries of the chain cache that all workers share.

@@ -14,6 +14,10 @@ pub struct Identity {
 }
 
 impl Identity {
+    pub(super) fn new(text: String) -> Identity {
+        Identity { text: text.into() }
+    }
+
     /// The printed form.
     pub fn as_str(&self) -> &str {
         &self.text
@@ -43,12 +47,16 @@ pub struct Admission {
     pub(super) digest: ChainDigest,
     pub(super) policy_id: PolicyId,
     pub(super) epoch: u64,
+    /// When the evaluation was made.
+    pub(super) judged_at: Option<UnixTime>,
     pub(super) not_after: Option<UnixTime>,
     pub(super) valid_from: Option<UnixTime>,
     pub(super) valid_until: Option<UnixTime>,
     pub(super) verify: u32,
     pub(super) reason: Reason,
     pub(super) detail: String,
+    /// Every presented certificate was needed: only such chains are worth a place in the cache.
+    pub(super) tidy: bool,
 }
 
 impl Admission {

@@ -1,14 +1,20 @@
 //! The block list: clients that an operator shut out by hand. One immutable value; changing it makes the next.
 
 use super::admission::Identity;
+use super::evaluate::seconds;
 use super::leaf::Leaf;
+use super::name::NameKey;
+use super::text;
+use crate::config::limits;
 use rustls_pki_types::UnixTime;
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::sync::Arc;
 
 /// What a block names.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Blocked {
-    /// Lower-case hex of the integer without leading zeros (at least two digits), under any issuer or one (RFC 4514).
+    /// Hex of the integer, with or without colons, in any case; under any issuer or under one (RFC 4514 text).
     Serial {
         serial: String,
         issuer: Option<String>,
@@ -33,10 +39,20 @@ pub struct Block {
     pub why: Option<String>,
 }
 
-/// All blocks in force.
+/// All blocks in force. Looking a client up costs four lookups, however many blocks there are.
 #[derive(Debug, Clone, Default)]
 pub struct Blocks {
-    list: Vec<Block>,
+    list: Vec<Arc<Block>>,
+    /// By what they name, the serial number without its issuer.
+    by_what: HashMap<Lookup, Vec<Arc<Block>>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Lookup {
+    Serial(String),
+    Sha256([u8; 32]),
+    SpkiSha256([u8; 32]),
+    Identity(String),
 }
 
 impl Blocks {
@@ -52,38 +68,63 @@ impl Blocks {
 
     /// All of them, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = &Block> {
-        self.list.iter()
+        self.list.iter().map(|block| &**block)
     }
 
     /// The block that shuts this client out at `now`, if any.
     pub fn find(&self, leaf: &Leaf, identity: &Identity, now: UnixTime) -> Option<&Block> {
-        let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-        self.list.iter().filter(|block| block.holds_at(now)).find(|block| match &block.what {
-            Blocked::Serial { serial, issuer } => {
-                *serial == leaf.serial && issuer.as_ref().is_none_or(|issuer| *issuer == leaf.issuer)
-            }
-            Blocked::Sha256(digest) => *digest == leaf.sha256,
-            Blocked::SpkiSha256(digest) => *digest == leaf.spki_sha256,
-            Blocked::Identity(text) => text == identity.as_str(),
-        })
+        if self.is_empty() {
+            return None;
+        }
+        let now = seconds(now);
+        let lookups = [
+            Lookup::Sha256(leaf.sha256),
+            Lookup::SpkiSha256(leaf.spki_sha256),
+            Lookup::Identity(identity.as_str().to_owned()),
+            Lookup::Serial(leaf.serial.clone()),
+        ];
+        let named = lookups.iter().filter_map(|lookup| self.by_what.get(lookup)).flatten();
+        named.filter(|block| block.holds_at(now)).find(|block| block.what.covers_issuer(leaf)).map(|block| &**block)
     }
 
-    /// The list with this block; one of the same client is replaced.
-    pub fn with(&self, block: Block) -> Blocks {
-        let mut next = self.without(&block.what);
-        next.list.push(block);
-        next
+    /// The list with this block; one that names the same is replaced. `Err`: the list is full, or the block names an
+    /// issuer that is no name.
+    pub fn with(&self, block: Block) -> Result<Blocks, String> {
+        let block = block.checked()?;
+        let mut list = self.list.clone();
+        list.retain(|other| !other.what.is_same(&block.what));
+        list.push(Arc::new(block));
+        Blocks::of(list)
     }
 
-    /// The list without the block of this client.
+    /// The list without the block that names this.
     pub fn without(&self, what: &Blocked) -> Blocks {
-        Blocks { list: self.list.iter().filter(|block| block.what != *what).cloned().collect() }
+        self.keeping(|block| !block.what.is_same(what))
     }
 
     /// The list without blocks that ended before `now`.
     pub fn purge(&self, now: UnixTime) -> Blocks {
-        let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-        Blocks { list: self.list.iter().filter(|block| block.holds_at(now)).cloned().collect() }
+        self.keeping(|block| block.holds_at(seconds(now)))
+    }
+
+    fn keeping(&self, keep: impl Fn(&Block) -> bool) -> Blocks {
+        let list = self.list.iter().filter(|block| keep(block)).cloned().collect();
+        // Fewer than before are never too many.
+        Blocks::of(list).unwrap_or_default()
+    }
+
+    fn of(list: Vec<Arc<Block>>) -> Result<Blocks, String> {
+        if list.len() > limits::BLOCKS_MAX {
+            return Err(format!(
+                "there are {} blocks already; unblock some, or revoke those certificates",
+                limits::BLOCKS_MAX
+            ));
+        }
+        let mut by_what: HashMap<Lookup, Vec<Arc<Block>>> = HashMap::new();
+        for block in &list {
+            by_what.entry(block.what.lookup()).or_default().push(block.clone());
+        }
+        Ok(Blocks { list, by_what })
     }
 }
 
@@ -91,17 +132,79 @@ impl Block {
     fn holds_at(&self, now: i64) -> bool {
         self.until.is_none_or(|until| now <= until)
     }
+
+    /// The block with its serial number and issuer in comparable form.
+    fn checked(mut self) -> Result<Block, String> {
+        if let Blocked::Serial { serial, issuer } = &mut self.what {
+            *serial = fold_serial(serial)?;
+            if let Some(issuer) = issuer {
+                NameKey::of_text(issuer)?;
+            }
+        }
+        Ok(self)
+    }
+}
+
+impl Blocked {
+    fn lookup(&self) -> Lookup {
+        match self {
+            Blocked::Serial { serial, .. } => Lookup::Serial(fold_serial(serial).unwrap_or_else(|_| serial.clone())),
+            Blocked::Sha256(digest) => Lookup::Sha256(*digest),
+            Blocked::SpkiSha256(digest) => Lookup::SpkiSha256(*digest),
+            Blocked::Identity(text) => Lookup::Identity(text.clone()),
+        }
+    }
+
+    /// Two ways to write the same thing.
+    fn is_same(&self, other: &Blocked) -> bool {
+        self.lookup() == other.lookup() && self.issuer_key() == other.issuer_key()
+    }
+
+    fn issuer_key(&self) -> Option<NameKey> {
+        match self {
+            Blocked::Serial { issuer: Some(issuer), .. } => NameKey::of_text(issuer).ok(),
+            _ => None,
+        }
+    }
+
+    /// Whether the issuer that goes with a serial number, if one does, is this leaf's.
+    fn covers_issuer(&self, leaf: &Leaf) -> bool {
+        match self {
+            Blocked::Serial { issuer: Some(_), .. } => {
+                let ours = self.issuer_key();
+                ours.is_some() && ours == leaf.issuer_key()
+            }
+            _ => true,
+        }
+    }
+}
+
+/// A serial number in hex, with or without colons and in any case, as [`Leaf::serial`] has it.
+fn fold_serial(written: &str) -> Result<String, String> {
+    let digits: String = written.chars().filter(|c| *c != ':').map(|c| c.to_ascii_lowercase()).collect();
+    let (sign, digits) = digits.strip_prefix('-').map_or(("", digits.as_str()), |rest| ("-", rest));
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(format!("`{}` is not a serial number in hex", text::short(written)));
+    }
+    let digits = digits.trim_start_matches('0');
+    let pad = match digits.len() {
+        0 => "00",
+        odd if odd % 2 == 1 => "0",
+        _ => "",
+    };
+    Ok(format!("{sign}{pad}{digits}"))
 }
 
 impl Serialize for Blocks {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.list.serialize(serializer)
+        serializer.collect_seq(self.iter())
     }
 }
 
 impl<'de> Deserialize<'de> for Blocks {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Blocks, D::Error> {
-        Ok(Blocks { list: Vec::deserialize(deserializer)? })
+        let list: Vec<Block> = Vec::deserialize(deserializer)?;
+        Blocks::of(list.into_iter().map(Arc::new).collect()).map_err(serde::de::Error::custom)
     }
 }
 
@@ -165,6 +268,6 @@ impl TryFrom<Written> for Block {
             (None, None, None, Some(identity)) => Blocked::Identity(identity),
             _ => return Err("a block names exactly one of serial, sha256, spki_sha256 and identity".to_owned()),
         };
-        Ok(Block { what, until: written.until, since: written.since, by: written.by, why: written.why })
+        Block { what, until: written.until, since: written.since, by: written.by, why: written.why }.checked()
     }
 }

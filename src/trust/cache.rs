@@ -1,17 +1,25 @@
 //! Chains that were verified already: a first level in each worker without locks, a second one that all workers share
 //! and that nobody waits for. It spares the signatures of the chain, never CertificateVerify: that is `tls`'s.
+//!
+//! Only verified chains without superfluous certificates are kept, so that junk never gets in, and one client cannot make
+//! many entries of one certificate. A newcomer evicts newcomers alone: what was used twice stays when a flood passes.
 
 use super::admission::{Admission, Decision, Refusal};
 use super::blocks::Blocks;
+use super::evaluate::{Moment, Trace, judge};
 use super::policy::Policy;
-use super::{Presented, Reason, evaluate};
+use super::{ChainDigest, PolicyId, Presented, Reason, text};
+use crate::config::limits;
 use crate::stats::Counter;
 use rustls_pki_types::UnixTime;
-use std::sync::Arc;
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex};
 
 /// What one worker's chain cache did.
 #[derive(Debug, Default)]
 pub struct CacheStats {
+    /// Found in the worker's own cache or the shared one.
     pub hits: Counter,
     pub misses: Counter,
     pub evictions: Counter,
@@ -19,37 +27,95 @@ pub struct CacheStats {
     pub entries: Counter,
 }
 
-/// The second level, shared by all workers.
-#[derive(Debug, Default)]
-pub struct SharedChainCache {}
+/// The second level, shared by all workers. A shard that another worker holds counts as a miss.
+#[derive(Debug)]
+pub struct SharedChainCache {
+    shards: Vec<Mutex<Segment>>,
+}
+
+impl Default for SharedChainCache {
+    fn default() -> Self {
+        SharedChainCache::with_capacity(limits::CHAIN_CACHE_SHARED_ENTRIES_MAX)
+    }
+}
 
 impl SharedChainCache {
     /// An empty cache of the size that `config::limits` names.
     pub fn new() -> SharedChainCache {
-        SharedChainCache {}
+        SharedChainCache::default()
+    }
+
+    fn with_capacity(entries: usize) -> SharedChainCache {
+        const SHARDS: usize = 64;
+        SharedChainCache { shards: (0..SHARDS).map(|_| Mutex::new(Segment::new(entries / SHARDS))).collect() }
+    }
+
+    fn find(&self, key: &Key, now: UnixTime) -> Option<Arc<Admission>> {
+        self.shard(key).try_lock().ok()?.find(key, now)
+    }
+
+    fn insert(&self, key: Key, admission: &Arc<Admission>) {
+        if let Ok(mut segment) = self.shard(&key).try_lock() {
+            segment.insert(key, admission.clone());
+        }
+    }
+
+    fn shard(&self, key: &Key) -> &Mutex<Segment> {
+        &self.shards[usize::from(key.chain.0[0]) % self.shards.len()]
     }
 }
 
 /// The first level, one worker's own.
 #[derive(Debug)]
 pub struct LocalChainCache {
-    _shared: Arc<SharedChainCache>,
+    own: RefCell<Segment>,
+    shared: Arc<SharedChainCache>,
     stats: Arc<CacheStats>,
 }
 
 impl LocalChainCache {
     /// An empty cache of the size that `config::limits` names.
     pub fn new(shared: Arc<SharedChainCache>, stats: Arc<CacheStats>) -> LocalChainCache {
-        LocalChainCache { _shared: shared, stats }
+        let own = RefCell::new(Segment::new(limits::CHAIN_CACHE_WORKER_ENTRIES_MAX));
+        LocalChainCache { own, shared, stats }
     }
 
     /// What it did so far.
     pub fn stats(&self) -> &Arc<CacheStats> {
         &self.stats
     }
+
+    fn find(&self, key: &Key, now: UnixTime) -> Option<Arc<Admission>> {
+        let own = self.own.borrow().find(key, now);
+        let found = own.or_else(|| {
+            let shared = self.shared.find(key, now)?;
+            self.insert_own(*key, shared.clone());
+            Some(shared)
+        });
+        if found.is_some() {
+            self.stats.hits.increment()
+        } else {
+            self.stats.misses.increment()
+        }
+        found
+    }
+
+    fn insert(&self, key: Key, admission: &Arc<Admission>) {
+        self.shared.insert(key, admission);
+        self.insert_own(key, admission.clone());
+    }
+
+    fn insert_own(&self, key: Key, admission: Arc<Admission>) {
+        let mut own = self.own.borrow_mut();
+        let before = own.entries.len();
+        let evicted = own.insert(key, admission);
+        (0..evicted).for_each(|_| self.stats.entries.decrement());
+        self.stats.entries.add((own.entries.len() + evicted - before) as u64);
+        self.stats.evictions.add(evicted as u64);
+    }
 }
 
-/// The live path: digest, caches, [`evaluate`] on a miss, and the block list every time.
+/// The live path: digest, caches, evaluation on a miss, and the block list every time. No steps are taken down.
 pub fn admit(
     presented: &Presented<'_>,
     now: UnixTime,
@@ -57,12 +123,17 @@ pub fn admit(
     cache: &LocalChainCache,
     blocks: &Blocks,
 ) -> Decision {
-    cache.stats.misses.increment();
-    let decision = evaluate(presented, now, policy);
-    Decision {
-        verdict: decision.verdict.and_then(|admission| refuse_blocked(admission, now, blocks)),
-        steps: Vec::new(),
-    }
+    let key =
+        Key { policy: policy.id, epoch: policy.epoch, chain: ChainDigest::of(Some(presented.leaf), presented.rest) };
+    let verdict = match cache.find(&key, now) {
+        Some(admission) => Ok(admission),
+        None => judge(presented, Moment::at(now), policy, &mut Trace { steps: None }).inspect(|admission| {
+            if admission.tidy && admission.reason == Reason::Ok && admission.valid_until.is_some() {
+                cache.insert(key, admission);
+            }
+        }),
+    };
+    Decision { verdict: verdict.and_then(|admission| refuse_blocked(admission, now, blocks)), steps: Vec::new() }
 }
 
 /// The admission again, unless a block names its client.
@@ -71,15 +142,110 @@ pub fn refuse_blocked(
     now: UnixTime,
     blocks: &Blocks,
 ) -> Result<Arc<Admission>, Box<Refusal>> {
-    let (Some(leaf), Some(identity)) = (&admission.leaf, &admission.identity) else { return Ok(admission) };
-    if blocks.find(leaf, identity, now).is_none() {
+    if blocks.is_empty() {
         return Ok(admission);
     }
+    let (Some(leaf), Some(identity)) = (&admission.leaf, &admission.identity) else { return Ok(admission) };
+    let Some(block) = blocks.find(leaf, identity, now) else { return Ok(admission) };
+    let why = block.why.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
+    let until = block.until.map(|until| format!(" until {}", text::date(until))).unwrap_or_default();
     Err(Box::new(Refusal {
         reason: Reason::IdentityBlocked,
-        detail: format!("{identity} is blocked"),
+        detail: text::detail(&format!(
+            "blocked by {} on {}{until}{why}; `countersign ctl unblock` lifts it",
+            block.by,
+            text::date(block.since)
+        )),
         leaf: Some(leaf.clone()),
         chain_len: admission.chain_len(),
         verify: Reason::IdentityBlocked.x509_v(),
     }))
+}
+
+/// Every byte of the chain, and everything that decides about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Key {
+    policy: PolicyId,
+    epoch: u64,
+    chain: ChainDigest,
+}
+
+/// A bounded map with two queues: newcomers, and what was found at least once. An entry past its time stays until it is
+/// replaced or evicted; it is never handed out.
+#[derive(Debug)]
+struct Segment {
+    entries: HashMap<Key, Entry>,
+    young: VecDeque<Key>,
+    old: VecDeque<Key>,
+    young_max: usize,
+    old_max: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    admission: Arc<Admission>,
+    used: Cell<bool>,
+}
+
+impl Segment {
+    fn new(entries_max: usize) -> Segment {
+        let young_max = (entries_max / 8).max(1);
+        Segment {
+            entries: HashMap::new(),
+            young: VecDeque::new(),
+            old: VecDeque::new(),
+            young_max,
+            old_max: entries_max.saturating_sub(young_max).max(1),
+        }
+    }
+
+    fn find(&self, key: &Key, now: UnixTime) -> Option<Arc<Admission>> {
+        let entry = self.entries.get(key).filter(|entry| entry.admission.holds_at(now))?;
+        entry.used.set(true);
+        Some(entry.admission.clone())
+    }
+
+    /// Answers how many others were evicted.
+    fn insert(&mut self, key: Key, admission: Arc<Admission>) -> usize {
+        let entry = Entry { admission, used: Cell::new(false) };
+        if self.entries.insert(key, entry).is_some() {
+            return 0;
+        }
+        self.young.push_back(key);
+        let before = self.entries.len();
+        while self.young.len() > self.young_max {
+            self.age_young();
+        }
+        before - self.entries.len()
+    }
+
+    fn age_young(&mut self) {
+        let Some(key) = self.young.pop_front() else { return };
+        let used = self.entries.get(&key).is_some_and(|entry| entry.used.replace(false));
+        if !used {
+            self.entries.remove(&key);
+            return;
+        }
+        self.old.push_back(key);
+        if self.old.len() > self.old_max {
+            self.evict_old();
+        }
+    }
+
+    /// Gives what was used another turn, at most so many at once that no insertion takes long.
+    fn evict_old(&mut self) {
+        const TURNS_MAX: usize = 16;
+        for _ in 0..TURNS_MAX {
+            let Some(key) = self.old.pop_front() else { return };
+            let used = self.entries.get(&key).is_some_and(|entry| entry.used.replace(false));
+            if !used {
+                self.entries.remove(&key);
+                return;
+            }
+            self.old.push_back(key);
+        }
+        if let Some(key) = self.old.pop_front() {
+            self.entries.remove(&key);
+        }
+    }
 }

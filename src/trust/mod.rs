@@ -5,13 +5,29 @@
 #![forbid(unsafe_code)]
 
 mod admission;
+mod anchors;
 mod blocks;
 mod cache;
+mod certificate;
+mod crl;
+mod der;
+mod diagnose;
 mod evaluate;
+mod judgement;
 mod leaf;
+mod load;
 mod loader;
+mod name;
+mod path;
+mod pattern;
+mod pem;
 mod policy;
 mod reason;
+mod revocation;
+mod rules;
+mod signature;
+mod text;
+mod verify;
 
 pub use admission::{Admission, Decision, Identity, Outcome, Refusal, Step};
 pub use blocks::{Block, Blocked, Blocks};
@@ -54,3 +70,18 @@ pub struct Presented<'a> {
     pub leaf: &'a CertificateDer<'a>,
     pub rest: &'a [CertificateDer<'a>],
 }
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let mut out = [0; 32];
+    out.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
+    out
+}
+
+/// Appends a part of a canonical encoding: its length, then its bytes.
+fn encode_part(part: &[u8], out: &mut Vec<u8>) {
+    out.extend((part.len() as u64).to_be_bytes());
+    out.extend(part);
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,11 @@
-//! All that decides about the clients of one site, loaded and checked.
+//! All that decides about the clients of one site, as one immutable value.
 
-use super::PolicyId;
-use super::loader::Loader;
-use crate::config::{self, Auth, Fault};
-use rustls_pki_types::UnixTime;
-use std::sync::Arc;
+use super::anchors::{Anchor, BySubject};
+use super::revocation::Revocation;
+use super::rules::Compiled;
+use super::{PolicyId, name};
+use crate::config::{Auth, CrlScope};
+use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm};
 
 /// All that decides about the clients of one site. Holding one proves that every file it names was read and understood.
 #[derive(Debug)]
@@ -12,9 +13,26 @@ pub struct Policy {
     pub(super) id: PolicyId,
     pub(super) epoch: u64,
     pub(super) auth: Auth,
-    advertised: Vec<Vec<u8>>,
-    anchors: Vec<AnchorFacts>,
-    crls: Vec<CrlFacts>,
+    pub(super) advertised: Vec<Vec<u8>>,
+    pub(super) anchors: Vec<Anchor>,
+    pub(super) anchors_by_subject: BySubject,
+    pub(super) helpers: Vec<CertificateDer<'static>>,
+    pub(super) helpers_by_subject: BySubject,
+    pub(super) authorities: Vec<Authority>,
+    pub(super) crl_scope: CrlScope,
+    pub(super) max_depth: usize,
+    pub(super) chain_bytes_max: usize,
+    pub(super) chain_certificates_max: usize,
+    pub(super) algorithms: &'static [&'static dyn SignatureVerificationAlgorithm],
+}
+
+/// What goes with some of the anchors.
+#[derive(Debug)]
+pub(super) struct Authority {
+    pub revocation: Revocation,
+    /// `None`: every verified client.
+    pub allow: Option<Vec<Compiled>>,
+    pub deny: Vec<Compiled>,
 }
 
 /// An anchor, for metrics and `certs`.
@@ -39,26 +57,6 @@ pub struct CrlFacts {
 }
 
 impl Policy {
-    /// Reads every file of the site's `client` table. On success the faults are warnings.
-    pub fn load(
-        site: &config::Site,
-        listener: &config::Listener,
-        epoch: u64,
-        now: UnixTime,
-        loader: &mut Loader,
-    ) -> Result<(Arc<Policy>, Vec<Fault>), Vec<Fault>> {
-        let _ = (listener, now, loader);
-        let policy = Policy {
-            id: PolicyId([0; 32]),
-            epoch,
-            auth: site.client.auth,
-            advertised: Vec::new(),
-            anchors: Vec::new(),
-            crls: Vec::new(),
-        };
-        Ok((Arc::new(policy), Vec::new()))
-    }
-
     /// Digest of all that decides about clients here.
     pub fn id(&self) -> PolicyId {
         self.id
@@ -81,11 +79,23 @@ impl Policy {
 
     /// The anchors of all authorities.
     pub fn anchors(&self) -> impl Iterator<Item = &AnchorFacts> {
-        self.anchors.iter()
+        self.anchors.iter().map(|anchor| &anchor.facts)
     }
 
-    /// The CRLs of all authorities.
-    pub fn crls(&self) -> impl Iterator<Item = &CrlFacts> {
-        self.crls.iter()
+    /// The CRLs of all authorities, by issuer.
+    pub fn crls(&self) -> impl Iterator<Item = CrlFacts> {
+        let mut facts: Vec<CrlFacts> = self
+            .authorities
+            .iter()
+            .flat_map(|authority| authority.revocation.iter())
+            .map(|crl| CrlFacts {
+                issuer: name::print(&crl.issuer),
+                this_update: crl.this_update,
+                next_update: crl.next_update,
+                entries: crl.len(),
+            })
+            .collect();
+        facts.sort_by(|a, b| (&a.issuer, a.this_update).cmp(&(&b.issuer, b.this_update)));
+        facts.into_iter()
     }
 }
