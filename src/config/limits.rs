@@ -43,12 +43,12 @@ pub const ADVERTISED_BYTES_MAX: usize = 65_535;
 pub const ADVERTISED_BYTES_WISE: usize = 16 << 10;
 /// Certificates and CRLs of one file.
 pub const PEM_BLOCKS_MAX: usize = 16_384;
-/// Issuer keys for which one CRL remembers whether it carries their signature.
-pub const CRL_VERDICTS_MAX: usize = 64;
 /// Blocks in force.
 pub const BLOCKS_MAX: usize = 100_000;
 /// Entries of a worker's own chain cache.
 pub const CHAIN_CACHE_WORKER_ENTRIES_MAX: usize = 4096;
+/// Entries of a worker's cache for chains with superfluous certificates.
+pub const CHAIN_CACHE_UNTIDY_ENTRIES_MAX: usize = 64;
 /// Entries of the chain cache that all workers share.
 pub const CHAIN_CACHE_SHARED_ENTRIES_MAX: usize = 65536;
 /// Audit records waiting for the writer.

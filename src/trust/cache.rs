@@ -1,8 +1,9 @@
 //! Chains that were verified already: a first level in each worker without locks, a second one that all workers share
 //! and that nobody waits for. It spares the signatures of the chain, never CertificateVerify: that is `tls`'s.
 //!
-//! Only verified chains without superfluous certificates are kept, so that junk never gets in, and one client cannot make
-//! many entries of one certificate. A newcomer evicts newcomers alone: what was used twice stays when a flood passes.
+//! Only verified chains are kept, so that junk never gets in. A newcomer evicts newcomers alone: what was used again stays
+//! when a flood passes. A chain with superfluous certificates, of which one client can make any number of one certificate,
+//! has a small corner of its own in the worker's cache: enough for the second look at the end of its handshake.
 
 use super::admission::{Admission, Decision, Refusal};
 use super::blocks::Blocks;
@@ -69,6 +70,7 @@ impl SharedChainCache {
 #[derive(Debug)]
 pub struct LocalChainCache {
     own: RefCell<Segment>,
+    untidy: RefCell<Segment>,
     shared: Arc<SharedChainCache>,
     stats: Arc<CacheStats>,
 }
@@ -77,7 +79,8 @@ impl LocalChainCache {
     /// An empty cache of the size that `config::limits` names.
     pub fn new(shared: Arc<SharedChainCache>, stats: Arc<CacheStats>) -> LocalChainCache {
         let own = RefCell::new(Segment::new(limits::CHAIN_CACHE_WORKER_ENTRIES_MAX));
-        LocalChainCache { own, shared, stats }
+        let untidy = RefCell::new(Segment::new(limits::CHAIN_CACHE_UNTIDY_ENTRIES_MAX));
+        LocalChainCache { own, untidy, shared, stats }
     }
 
     /// What it did so far.
@@ -86,7 +89,7 @@ impl LocalChainCache {
     }
 
     fn find(&self, key: &Key, now: UnixTime) -> Option<Arc<Admission>> {
-        let own = self.own.borrow().find(key, now);
+        let own = self.own.borrow().find(key, now).or_else(|| self.untidy.borrow().find(key, now));
         let found = own.or_else(|| {
             let shared = self.shared.find(key, now)?;
             self.insert_own(*key, shared.clone());
@@ -100,7 +103,15 @@ impl LocalChainCache {
         found
     }
 
+    /// Keeps a verified chain. What another mode let in without verifying is judged each time.
     fn insert(&self, key: Key, admission: &Arc<Admission>) {
+        if admission.reason != Reason::Ok || admission.valid_until.is_none() {
+            return;
+        }
+        if !admission.tidy {
+            self.untidy.borrow_mut().insert(key, admission.clone());
+            return;
+        }
         self.shared.insert(key, admission);
         self.insert_own(key, admission.clone());
     }
@@ -127,11 +138,8 @@ pub fn admit(
         Key { policy: policy.id, epoch: policy.epoch, chain: ChainDigest::of(Some(presented.leaf), presented.rest) };
     let verdict = match cache.find(&key, now) {
         Some(admission) => Ok(admission),
-        None => judge(presented, Moment::at(now), policy, &mut Trace { steps: None }).inspect(|admission| {
-            if admission.tidy && admission.reason == Reason::Ok && admission.valid_until.is_some() {
-                cache.insert(key, admission);
-            }
-        }),
+        None => judge(presented, Moment::at(now), policy, &mut Trace { steps: None })
+            .inspect(|admission| cache.insert(key, admission)),
     };
     Decision { verdict: verdict.and_then(|admission| refuse_blocked(admission, now, blocks)), steps: Vec::new() }
 }
@@ -201,7 +209,10 @@ impl Segment {
 
     fn find(&self, key: &Key, now: UnixTime) -> Option<Arc<Admission>> {
         let entry = self.entries.get(key).filter(|entry| entry.admission.holds_at(now))?;
-        entry.used.set(true);
+        // One handshake looks twice; only another one, in another second, shows that the client comes again.
+        if entry.admission.judged_at.is_none_or(|then| then.as_secs() != now.as_secs()) {
+            entry.used.set(true);
+        }
         Some(entry.admission.clone())
     }
 

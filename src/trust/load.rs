@@ -5,7 +5,7 @@ use super::certificate::{Certificate, Key};
 use super::crl::Crl;
 use super::evaluate::seconds;
 use super::loader::{Loader, Located};
-use super::policy::{Authority, Policy};
+use super::policy::{Authority, Policy, crl_facts};
 use super::revocation::Revocation;
 use super::rules::{self, Compiled};
 use super::{PolicyId, encode_part, name, sha256, text};
@@ -68,6 +68,7 @@ impl Load<'_> {
             anchors_by_subject,
             helpers,
             helpers_by_subject,
+            crls: crl_facts(&authorities),
             authorities,
             crl_scope: client.crl_scope,
             max_depth: client.max_depth,

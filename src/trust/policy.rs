@@ -19,6 +19,7 @@ pub struct Policy {
     pub(super) helpers: Vec<CertificateDer<'static>>,
     pub(super) helpers_by_subject: BySubject,
     pub(super) authorities: Vec<Authority>,
+    pub(super) crls: Vec<CrlFacts>,
     pub(super) crl_scope: CrlScope,
     pub(super) max_depth: usize,
     pub(super) chain_bytes_max: usize,
@@ -83,19 +84,22 @@ impl Policy {
     }
 
     /// The CRLs of all authorities, by issuer.
-    pub fn crls(&self) -> impl Iterator<Item = CrlFacts> {
-        let mut facts: Vec<CrlFacts> = self
-            .authorities
-            .iter()
-            .flat_map(|authority| authority.revocation.iter())
-            .map(|crl| CrlFacts {
-                issuer: name::print(&crl.issuer),
-                this_update: crl.this_update,
-                next_update: crl.next_update,
-                entries: crl.len(),
-            })
-            .collect();
-        facts.sort_by(|a, b| (&a.issuer, a.this_update).cmp(&(&b.issuer, b.this_update)));
-        facts.into_iter()
+    pub fn crls(&self) -> impl Iterator<Item = &CrlFacts> {
+        self.crls.iter()
     }
+}
+
+/// What is told of these authorities' CRLs, each once.
+pub(super) fn crl_facts(authorities: &[Authority]) -> Vec<CrlFacts> {
+    let lists = authorities.iter().flat_map(|authority| authority.revocation.iter());
+    let mut lists: Vec<_> = lists.map(|crl| (name::print(&crl.issuer), crl)).collect();
+    lists.sort_by(|(a, x), (b, y)| (a, x.this_update, x.digest).cmp(&(b, y.this_update, y.digest)));
+    lists.dedup_by_key(|(_, crl)| crl.digest);
+    let facts = |(issuer, crl): (String, &std::sync::Arc<super::crl::Crl>)| CrlFacts {
+        issuer,
+        this_update: crl.this_update,
+        next_update: crl.next_update,
+        entries: crl.len(),
+    };
+    lists.into_iter().map(facts).collect()
 }
