@@ -36,7 +36,10 @@ impl World {
     /// A worker's environment with empty caches.
     pub fn environment(&self) -> Rc<Environment> {
         let cache = LocalChainCache::new(Arc::new(SharedChainCache::new()), Arc::default());
-        Rc::new(Environment { cache: Rc::new(cache), blocks: Arc::new(arc_swap::ArcSwap::from_pointee(Blocks::default())) })
+        Rc::new(Environment {
+            cache: Rc::new(cache),
+            blocks: Arc::new(arc_swap::ArcSwap::from_pointee(Blocks::default())),
+        })
     }
 
     pub fn session(&self, environment: &Rc<Environment>) -> Session {
@@ -44,7 +47,11 @@ impl World {
     }
 
     /// A client of one version, X25519 alone; `resumption` says whether it keeps tickets.
-    pub fn client(&self, version: &'static rustls::SupportedProtocolVersion, resumption: Resumption) -> Arc<ClientConfig> {
+    pub fn client(
+        &self,
+        version: &'static rustls::SupportedProtocolVersion,
+        resumption: Resumption,
+    ) -> Arc<ClientConfig> {
         let mut provider = aws_lc_rs::default_provider();
         // The curve of the certificate has to stay, or TLS 1.2 finds no suite.
         provider.kx_groups = vec![aws_lc_rs::kx_group::X25519, aws_lc_rs::kx_group::SECP256R1];

@@ -20,22 +20,27 @@ pub fn handshake(criterion: &mut Criterion) {
     let message = [5u8; 130];
     let signature = key.sign(&random, &message).expect("a signature");
     let public = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, key.public_key().as_ref());
-    let peer = EphemeralPrivateKey::generate(&X25519, &random).expect("a key").compute_public_key().expect("its public half");
+    let peer =
+        EphemeralPrivateKey::generate(&X25519, &random).expect("a key").compute_public_key().expect("its public half");
 
     let mut group = criterion.benchmark_group("floor");
     group.bench_function("sign_p256", |b| b.iter(|| key.sign(&random, black_box(&message)).expect("a signature")));
-    group.bench_function("verify_p256", |b| b.iter(|| public.verify(black_box(&message), signature.as_ref()).expect("good")));
+    group.bench_function("verify_p256", |b| {
+        b.iter(|| public.verify(black_box(&message), signature.as_ref()).expect("good"))
+    });
     group.bench_function("agree_x25519", |b| {
         b.iter(|| {
             let own = EphemeralPrivateKey::generate(&X25519, &random).expect("a key");
             let share = own.compute_public_key().expect("its public half");
             let peer = PeerKey::new(&X25519, peer.as_ref());
-            agreement::agree_ephemeral(own, &peer, (), |secret| Ok::<u8, ()>(secret[0])).expect("a secret");
+            agreement::agree_ephemeral(own, peer, (), |secret| Ok::<u8, ()>(secret[0])).expect("a secret");
             share
         })
     });
     for (name, algorithm) in [("sha256", &digest::SHA256), ("sha384", &digest::SHA384)] {
-        group.bench_function(BenchmarkId::new(name, 1024), |b| b.iter(|| digest::digest(algorithm, black_box(&[1; 1024]))));
+        group.bench_function(BenchmarkId::new(name, 1024), |b| {
+            b.iter(|| digest::digest(algorithm, black_box(&[1; 1024])))
+        });
     }
     for (name, algorithm) in [("hmac_sha256", hmac::HMAC_SHA256), ("hmac_sha384", hmac::HMAC_SHA384)] {
         let key = hmac::Key::new(algorithm, &[3; 32]);

@@ -46,7 +46,8 @@ pub fn proxy(criterion: &mut Criterion) {
         ssl: Some(ssl),
         client_cert: None,
     };
-    let usual = ProxyTlvs { alpn: true, authority: true, unique_id: true, ssl: true, crc32c: false, client_cert: false };
+    let usual =
+        ProxyTlvs { alpn: true, authority: true, unique_id: true, ssl: true, crc32c: false, client_cert: false };
     let mut out = Vec::with_capacity(1024);
     let mut group = criterion.benchmark_group("proxy");
     for (name, wanted) in [("write_v2", usual), ("write_v2_crc32c", ProxyTlvs { crc32c: true, ..usual })] {

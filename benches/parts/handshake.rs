@@ -42,7 +42,9 @@ pub fn handshakes(criterion: &mut Criterion) {
         });
         let environment = world.environment();
         group.bench_function(BenchmarkId::new("cached", name), |b| {
-            b.iter_custom(|n| (0..n).map(|_| shake(&forgetful, || world.session(&environment), now).0).sum::<Duration>())
+            b.iter_custom(|n| {
+                (0..n).map(|_| shake(&forgetful, || world.session(&environment), now).0).sum::<Duration>()
+            })
         });
         let remembering = world.client(version, Resumption::in_memory_sessions(8));
         let (_, first) = shake(&remembering, || world.session(&environment), now);
