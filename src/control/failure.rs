@@ -2,7 +2,7 @@
 
 use crate::config::{Fault, FaultKind};
 use std::fmt;
-use std::io;
+use std::io::{self, Write};
 
 /// How the process ends (contract section 1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,8 +62,10 @@ impl StartFailure {
 
     /// Says it on standard error, plainly: whoever starts the program by hand reads it. Answers the exit code.
     pub fn tell(&self) -> u8 {
+        let mut errors = io::stderr().lock();
         for line in self.message.lines() {
-            eprintln!("countersign: {line}");
+            // Where standard error is gone, the exit code still tells.
+            let _ = writeln!(errors, "countersign: {line}");
         }
         self.code
     }

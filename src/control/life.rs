@@ -15,7 +15,7 @@ use crate::wire::audit::Record;
 use crate::worker::audit_queue::AuditQueue;
 use sd_notify::NotifyState;
 use std::fmt;
-use std::io;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -180,7 +180,8 @@ impl Running {
         self.state.readiness.advance(Phase::Ready);
         match self.announce.take() {
             Some(announce) => announce(&ready),
-            None => eprintln!("{ready}"),
+            // A closed standard error is no reason not to serve.
+            None => drop(writeln!(io::stderr(), "{ready}")),
         }
         notify(&[NotifyState::Ready, NotifyState::Status("serving")]);
     }
