@@ -1,6 +1,8 @@
 //! A configuration for tests: two listeners, two sites, one backend of two servers.
 
+use super::state::{Facts, Generation};
 use crate::config::*;
+use crate::worker::counters::Counters;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +40,11 @@ pub fn config() -> Config {
         warnings: Vec::new(),
         mentions: Mentions::default(),
     }
+}
+
+/// A generation with these counters.
+pub fn generation(config: Arc<Config>, counters: Vec<Arc<Counters>>) -> Generation {
+    Generation { config, addresses: Vec::new(), counters, connection_limits: Vec::new(), facts: Facts::default() }
 }
 
 fn listener(name: &str) -> Listener {

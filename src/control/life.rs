@@ -9,7 +9,7 @@ use super::pool;
 use super::readiness::Phase;
 use super::service::Service;
 use super::signals::{self, Asked};
-use super::state::{Facts, State, VERSION};
+use super::state::{Facts, Generation, State, VERSION};
 use crate::config::{Config, Fault, limits};
 use crate::wire::audit::Record;
 use crate::worker::audit_queue::AuditQueue;
@@ -128,10 +128,7 @@ fn serve<L, S: Service>(
         }
         _ => None,
     };
-    let mut state = State::new(Arc::clone(&config), queue, facts);
-    state.addresses = service.local_addresses();
-    state.counters = service.counters();
-    state.connection_limits = service.connection_limits();
+    let mut state = State::new(Generation::of(Arc::clone(&config), facts, &service), queue);
     state.waker = Some(service.waker());
     let running = Running { state: Arc::new(state), writer, announce: options.announce };
     let exit = runtime.block_on(running.live(service, &mut signals));
@@ -157,7 +154,8 @@ impl Running {
 
     /// Binds and answers the admin addresses.
     fn open_admin(&self) -> Result<(Option<SocketAddr>, Option<SocketAddr>), StartFailure> {
-        let Some(config) = &self.state.config.admin else { return Ok((None, None)) };
+        let generation = self.state.generation();
+        let Some(config) = &generation.config.admin else { return Ok((None, None)) };
         let http = config.http.map(|address| admin::bind("admin.http", address, Surface::Full)).transpose()?;
         let probe = config.probe.map(|address| admin::bind("admin.probe", address, Surface::Probe)).transpose()?;
         let addresses = (http.as_ref().map(|bound| bound.address), probe.as_ref().map(|bound| bound.address));
@@ -169,11 +167,12 @@ impl Running {
 
     /// Tells everybody who waits for it: the audit, the probes, the terminal, the service manager.
     fn say_ready(&mut self, admin: Option<SocketAddr>, probe: Option<SocketAddr>) {
-        let ready = ready(&self.state, admin, probe);
+        let generation = self.state.generation();
+        let ready = ready(&generation, admin, probe);
         self.audit(Record::Start {
             ts: SystemTime::now(),
             version: VERSION,
-            digest: self.state.config.digest,
+            digest: generation.config.digest,
             listeners: ready.listeners.iter().map(listener_text).collect(),
             workers: ready.workers,
         });
@@ -211,7 +210,7 @@ impl Running {
     }
 
     async fn stop<S: Service>(self, service: S, signals: &mut mpsc::Receiver<Asked>) -> Exit {
-        let runtime = &self.state.config.runtime;
+        let runtime = self.state.generation().config.runtime.clone();
         self.state.readiness.advance(Phase::Draining);
         notify(&[NotifyState::Stopping, NotifyState::Status("draining")]);
         tracing::info!(connections = service.connections(), "draining");
@@ -219,7 +218,7 @@ impl Running {
         let Outcome { cut } = drain(service, plan, signals, &|asked| self.do_asked(asked)).await;
         self.audit(Record::Stop {
             ts: SystemTime::now(),
-            digest: self.state.config.digest,
+            digest: self.state.generation().config.digest,
             drained: cut == 0,
             connections_cut: cut,
         });
@@ -240,10 +239,10 @@ impl Running {
 }
 
 /// What the `ready` line says.
-fn ready(state: &State, admin: Option<SocketAddr>, probe: Option<SocketAddr>) -> Ready {
+fn ready(generation: &Generation, admin: Option<SocketAddr>, probe: Option<SocketAddr>) -> Ready {
     let listener = |listener: &crate::config::Listener| {
         let mut addresses: Vec<SocketAddr> = Vec::new();
-        for address in state.addresses_of(&listener.name) {
+        for address in generation.addresses_of(&listener.name) {
             // Each worker has a socket of its own on the same address.
             if !addresses.contains(&address) {
                 addresses.push(address);
@@ -252,12 +251,12 @@ fn ready(state: &State, admin: Option<SocketAddr>, probe: Option<SocketAddr>) ->
         (Arc::clone(&listener.name), addresses)
     };
     Ready {
-        listeners: state.config.listeners.iter().map(listener).collect(),
-        workers: state.counters.len(),
+        listeners: generation.config.listeners.iter().map(listener).collect(),
+        workers: generation.counters.len(),
         pid: std::process::id(),
         admin,
         probe,
-        config: state.config.file.as_ref().map_or_else(|| "-".to_owned(), |file| file.display().to_string()),
+        config: generation.config.file.as_ref().map_or_else(|| "-".to_owned(), |file| file.display().to_string()),
     }
 }
 

@@ -1,10 +1,11 @@
 //! What the admin pages tell of, gathered in one place and shared by whoever answers.
 
 use super::readiness::{Phase, Readiness};
-use super::service::Waker;
+use super::service::{Service, Waker};
 use crate::config::{Config, OnFull};
 use crate::worker::audit_queue::AuditQueue;
 use crate::worker::counters::Counters;
+use arc_swap::ArcSwap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -14,21 +15,26 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The running process as its admin pages see it.
 pub struct State {
-    pub config: Arc<Config>,
+    generation: ArcSwap<Generation>,
     pub started: Instant,
     pub started_at: SystemTime,
     pub readiness: Readiness,
+    /// Makes every worker turn once.
+    pub waker: Option<Waker>,
+    pub audit: Option<Arc<AuditQueue>>,
+    busy: Mutex<Busy>,
+}
+
+/// What a reload replaces, as one value: whoever takes it sees names, numbers and counters that belong together.
+pub struct Generation {
+    pub config: Arc<Config>,
     /// Listeners' names with their bound addresses.
     pub addresses: Vec<(Arc<str>, SocketAddr)>,
     /// One for each worker.
     pub counters: Vec<Arc<Counters>>,
     /// The most connections that each listener takes, by its index.
     pub connection_limits: Vec<u32>,
-    /// Makes every worker turn once.
-    pub waker: Option<Waker>,
-    pub audit: Option<Arc<AuditQueue>>,
     pub facts: Facts,
-    busy: Mutex<Busy>,
 }
 
 /// What the files that were loaded say of their own ends.
@@ -74,22 +80,41 @@ struct Busy {
 /// Looks closer together than this tell nothing new.
 const BUSY_LOOK_MIN: Duration = Duration::from_millis(500);
 
+impl Generation {
+    /// What `service` serves by this configuration.
+    pub fn of(config: Arc<Config>, facts: Facts, service: &impl Service) -> Generation {
+        Generation {
+            config,
+            addresses: service.local_addresses(),
+            counters: service.counters(),
+            connection_limits: service.connection_limits(),
+            facts,
+        }
+    }
+
+    /// The addresses that a listener is bound to.
+    pub fn addresses_of(&self, listener: &str) -> impl Iterator<Item = SocketAddr> {
+        self.addresses.iter().filter(move |(name, _)| **name == *listener).map(|(_, address)| *address)
+    }
+}
+
 impl State {
     /// The state of a process that is about to serve.
-    pub fn new(config: Arc<Config>, audit: Option<Arc<AuditQueue>>, facts: Facts) -> State {
+    pub fn new(generation: Generation, audit: Option<Arc<AuditQueue>>) -> State {
         State {
-            config,
+            generation: ArcSwap::from_pointee(generation),
             started: Instant::now(),
             started_at: SystemTime::now(),
             readiness: Readiness::default(),
-            addresses: Vec::new(),
-            counters: Vec::new(),
-            connection_limits: Vec::new(),
             waker: None,
             audit,
-            facts,
             busy: Mutex::default(),
         }
+    }
+
+    /// What is served now.
+    pub fn generation(&self) -> Arc<Generation> {
+        self.generation.load_full()
     }
 
     /// Why no connection should be sent here now; `None` when all is well.
@@ -103,24 +128,19 @@ impl State {
 
     /// Whether connections are refused because the audit cannot be kept.
     fn audit_refuses(&self) -> bool {
-        let refuse = self.config.audit.as_ref().is_some_and(|audit| audit.on_full == OnFull::Refuse);
+        let refuse = self.generation.load().config.audit.as_ref().is_some_and(|audit| audit.on_full == OnFull::Refuse);
         refuse && self.audit.as_ref().is_some_and(|queue| queue.is_failing())
-    }
-
-    /// The addresses that a listener is bound to.
-    pub fn addresses_of(&self, listener: &str) -> impl Iterator<Item = SocketAddr> {
-        self.addresses.iter().filter(move |(name, _)| **name == *listener).map(|(_, address)| *address)
     }
 
     /// Audit records lost so far, wherever.
     pub fn audit_dropped(&self) -> u64 {
-        let workers: u64 = self.counters.iter().map(|counters| counters.audit_dropped.value()).sum();
+        let workers: u64 = self.generation.load().counters.iter().map(|counters| counters.audit_dropped.value()).sum();
         workers + self.audit.as_ref().map_or(0, |queue| queue.dropped())
     }
 
     /// For each worker the share of time that it was busy since the last look, 0 to 1.
     pub fn busy_ratios(&self, now: Instant) -> Vec<f64> {
-        let micros: Vec<u64> = self.counters.iter().map(|counters| counters.busy_micros.value()).collect();
+        let micros = self.generation.load().counters.iter().map(|counters| counters.busy_micros.value()).collect();
         let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
         busy.look(now, self.started, micros);
         busy.ratios.clone()

@@ -1,7 +1,7 @@
 //! `/status`: the running process as one JSON object. Names and counts only, nothing about single clients.
 
 use super::exposition::is_up;
-use super::state::{State, VERSION};
+use super::state::{Generation, State, VERSION};
 use crate::stats::Counter;
 use crate::worker::counters::{Counters, ListenerCounters, ServerCounters};
 use serde::Serialize;
@@ -86,9 +86,10 @@ struct Totals {
 
 impl<'a> Status<'a> {
     /// The state as it is `now`.
-    pub fn of(state: &'a State, now: Instant) -> Status<'a> {
-        let listeners = listeners(state);
-        let totals = totals(state, &listeners);
+    /// `generation` is the state's own, held by the caller for as long as the object is.
+    pub fn of(state: &State, generation: &'a Generation, now: Instant) -> Status<'a> {
+        let listeners = listeners(generation);
+        let totals = totals(state, generation, &listeners);
         Status {
             version: VERSION,
             pid: std::process::id(),
@@ -96,13 +97,13 @@ impl<'a> Status<'a> {
             state: state.readiness.phase().word(),
             unready: state.unready(),
             config: ConfigStatus {
-                file: state.config.file.as_ref().map(|file| file.display().to_string()),
-                sha256: hex::encode(state.config.digest),
+                file: generation.config.file.as_ref().map(|file| file.display().to_string()),
+                sha256: hex::encode(generation.config.digest),
             },
             listeners,
-            sites: sites(state),
-            backends: backends(state),
-            workers: workers(state, now),
+            sites: sites(generation),
+            backends: backends(generation),
+            workers: workers(state, generation, now),
             totals,
         }
     }
@@ -116,16 +117,16 @@ impl<'a> Status<'a> {
     }
 }
 
-fn listeners(state: &State) -> Vec<ListenerStatus<'_>> {
-    let listeners = state.config.listeners.iter().enumerate();
-    listeners.map(|(index, listener)| listener_status(state, index, &listener.name)).collect()
+fn listeners(generation: &Generation) -> Vec<ListenerStatus<'_>> {
+    let listeners = generation.config.listeners.iter().enumerate();
+    listeners.map(|(index, listener)| listener_status(generation, index, &listener.name)).collect()
 }
 
-fn listener_status<'a>(state: &'a State, index: usize, name: &'a str) -> ListenerStatus<'a> {
+fn listener_status<'a>(generation: &'a Generation, index: usize, name: &'a str) -> ListenerStatus<'a> {
     let counters: Vec<&ListenerCounters> =
-        state.counters.iter().filter_map(|c| c.listeners.get(index).map(AsRef::as_ref)).collect();
+        generation.counters.iter().filter_map(|c| c.listeners.get(index).map(AsRef::as_ref)).collect();
     let sum = |counter: fn(&ListenerCounters) -> u64| counters.iter().map(|c| counter(c)).sum();
-    let mut addresses: Vec<SocketAddr> = state.addresses_of(name).collect();
+    let mut addresses: Vec<SocketAddr> = generation.addresses_of(name).collect();
     addresses.dedup();
     ListenerStatus {
         name,
@@ -137,15 +138,17 @@ fn listener_status<'a>(state: &'a State, index: usize, name: &'a str) -> Listene
     }
 }
 
-fn sites(state: &State) -> Vec<SiteStatus<'_>> {
-    let config = &state.config;
+fn sites(generation: &Generation) -> Vec<SiteStatus<'_>> {
+    let config = &generation.config;
     let sites = config.sites.iter().enumerate();
     sites
         .map(|(index, site)| SiteStatus {
             name: &site.name,
             listener: config.listeners.get(site.listener).map_or("", |listener| &listener.name),
             backend: config.backends.get(site.backend).map_or("", |backend| &backend.name),
-            failures_total: failures(state.counters.iter().filter_map(|c| c.sites.get(index)).map(|c| &c.failures[..])),
+            failures_total: failures(
+                generation.counters.iter().filter_map(|c| c.sites.get(index)).map(|c| &c.failures[..]),
+            ),
         })
         .collect()
 }
@@ -154,9 +157,9 @@ fn failures<'a>(of: impl Iterator<Item = &'a [Counter]>) -> u64 {
     of.flatten().map(Counter::value).sum()
 }
 
-fn backends(state: &State) -> Vec<BackendStatus<'_>> {
+fn backends(generation: &Generation) -> Vec<BackendStatus<'_>> {
     let server = |b: usize, s: usize, address: String| {
-        let counters: Vec<&ServerCounters> = state.counters.iter().filter_map(|c| c.server(b, s)).collect();
+        let counters: Vec<&ServerCounters> = generation.counters.iter().filter_map(|c| c.server(b, s)).collect();
         let sum = |counter: fn(&ServerCounters) -> u64| counters.iter().map(|c| counter(c)).sum();
         ServerStatus {
             address,
@@ -167,17 +170,17 @@ fn backends(state: &State) -> Vec<BackendStatus<'_>> {
         }
     };
     let mut backends = Vec::new();
-    for (b, backend) in state.config.backends.iter().enumerate() {
+    for (b, backend) in generation.config.backends.iter().enumerate() {
         let servers = backend.servers.iter().enumerate().map(|(s, address)| server(b, s, address.to_string()));
         backends.push(BackendStatus { name: &backend.name, servers: servers.collect() });
     }
     backends
 }
 
-fn workers(state: &State, now: Instant) -> Vec<WorkerStatus> {
+fn workers(state: &State, generation: &Generation, now: Instant) -> Vec<WorkerStatus> {
     let ratios = state.busy_ratios(now);
     let connections = |counters: &Counters| counters.listeners.iter().map(|listener| listener.active.value()).sum();
-    let each = state.counters.iter().zip(ratios).enumerate();
+    let each = generation.counters.iter().zip(ratios).enumerate();
     each.map(|(worker, (counters, ratio))| WorkerStatus {
         worker,
         connections: connections(counters),
@@ -186,16 +189,16 @@ fn workers(state: &State, now: Instant) -> Vec<WorkerStatus> {
     .collect()
 }
 
-fn totals(state: &State, listeners: &[ListenerStatus<'_>]) -> Totals {
-    let before_site = state.counters.iter().flat_map(|c| &c.listeners).map(|listener| &listener.failures[..]);
-    let with_site = state.counters.iter().flat_map(|c| &c.sites).map(|site| &site.failures[..]);
+fn totals(state: &State, generation: &Generation, listeners: &[ListenerStatus<'_>]) -> Totals {
+    let before_site = generation.counters.iter().flat_map(|c| &c.listeners).map(|listener| &listener.failures[..]);
+    let with_site = generation.counters.iter().flat_map(|c| &c.sites).map(|site| &site.failures[..]);
     Totals {
         connections: listeners.iter().map(|listener| listener.connections).sum(),
         connections_total: listeners.iter().map(|listener| listener.connections_total).sum(),
         handshakes_total: listeners.iter().map(|listener| listener.handshakes_total).sum(),
         handshake_failures_total: failures(before_site) + failures(with_site),
-        bytes_in_total: state.counters.iter().map(|c| c.bytes_in.value()).sum(),
-        bytes_out_total: state.counters.iter().map(|c| c.bytes_out.value()).sum(),
+        bytes_in_total: generation.counters.iter().map(|c| c.bytes_in.value()).sum(),
+        bytes_out_total: generation.counters.iter().map(|c| c.bytes_out.value()).sum(),
         audit_dropped_total: state.audit_dropped(),
     }
 }

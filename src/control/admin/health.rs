@@ -12,7 +12,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(2);
 /// The first worker that does not turn within its time.
 pub async fn still_worker(state: &State) -> Option<usize> {
     let Some(waker) = &state.waker else { return None };
-    let turns = || state.counters.iter().map(|counters| counters.turns.value());
+    let counters = state.generation().counters.clone();
+    let turns = || counters.iter().map(|counters| counters.turns.value());
     let before: Vec<u64> = turns().collect();
     waker();
     let at_latest = Instant::now() + limits::WORKER_TURN_TIME_MAX;
@@ -29,16 +30,14 @@ pub async fn still_worker(state: &State) -> Option<usize> {
 mod tests {
     use super::*;
     use crate::control::fixture;
-    use crate::control::state::Facts;
     use crate::worker::counters::Counters;
     use std::sync::Arc;
 
     /// A state with two workers, of which those listed turn when woken.
     fn state(turning: &'static [usize]) -> State {
         let config = Arc::new(fixture::config());
-        let mut state = State::new(Arc::clone(&config), None, Facts::default());
-        state.counters = (0..2).map(|_| Arc::new(Counters::for_config(&config))).collect();
-        let counters = state.counters.clone();
+        let counters: Vec<_> = (0..2).map(|_| Arc::new(Counters::for_config(&config))).collect();
+        let mut state = State::new(fixture::generation(config, counters.clone()), None);
         state.waker = Some(Arc::new(move || turning.iter().for_each(|worker| counters[*worker].turns.increment())));
         state
     }

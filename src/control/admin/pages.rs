@@ -56,7 +56,7 @@ pub async fn respond<B>(surface: Surface, state: &State, request: &Request<B>) -
             let text = exposition::render(state, Instant::now(), SystemTime::now());
             page(StatusCode::OK, exposition::CONTENT_TYPE, text)
         }
-        _ => page(StatusCode::OK, "application/json", Status::of(state, Instant::now()).to_json()),
+        _ => page(StatusCode::OK, "application/json", Status::of(state, &state.generation(), Instant::now()).to_json()),
     }
 }
 

@@ -2,7 +2,6 @@ use super::*;
 use crate::config::{Audit, AuditTarget, OnFull};
 use crate::control::fixture;
 use crate::control::readiness::Phase;
-use crate::control::state::Facts;
 use crate::worker::audit_queue::AuditQueue;
 use crate::worker::counters::Counters;
 use std::future::Future;
@@ -10,10 +9,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 fn state() -> State {
     let config = Arc::new(fixture::config());
-    let mut state = State::new(Arc::clone(&config), None, Facts::default());
-    state.counters = vec![Arc::new(Counters::for_config(&config))];
-    state.addresses = vec![(Arc::from("public"), "127.0.0.1:8443".parse().unwrap())];
-    state
+    let counters = vec![Arc::new(Counters::for_config(&config))];
+    let mut generation = fixture::generation(config, counters);
+    generation.addresses = vec![(Arc::from("public"), "127.0.0.1:8443".parse().unwrap())];
+    State::new(generation, None)
 }
 
 /// Runs `test` against a server on a port of its own.
@@ -61,13 +60,11 @@ fn readiness_follows_the_process_while_health_stays() {
 #[test]
 fn an_audit_that_cannot_be_kept_makes_unready_only_where_it_refuses_connections() {
     for (on_full, code) in [(OnFull::Refuse, 503), (OnFull::Drop, 200)] {
-        let mut state = state();
         let mut config = fixture::config();
         config.audit = Some(Audit { target: AuditTarget::Stdout, on_full });
-        state.config = Arc::new(config);
         let queue = Arc::new(AuditQueue::default());
         queue.set_failing(true);
-        state.audit = Some(queue);
+        let state = State::new(fixture::generation(Arc::new(config), Vec::new()), Some(queue));
         state.readiness.advance(Phase::Ready);
         with_server(Surface::Full, state, |address, _| async move {
             assert_eq!(ask(address, "GET", "/readyz").await.0, code);
@@ -88,7 +85,7 @@ fn metrics_are_prometheus_text() {
 #[test]
 fn status_is_json_that_names_listeners_sites_and_backends() {
     with_server(Surface::Full, state(), |address, state| async move {
-        state.counters[0].listeners[0].active.add(2);
+        state.generation().counters[0].listeners[0].active.add(2);
         let (code, head, body) = ask(address, "GET", "/status").await;
         assert_eq!(code, 200);
         assert!(head.contains("content-type: application/json"), "{head}");

@@ -5,7 +5,7 @@
 mod histogram;
 mod sheet;
 
-use super::state::{Facts, State, VERSION};
+use super::state::{Facts, Generation, State, VERSION};
 use crate::config::{Config, limits};
 use crate::stats::Counter;
 use crate::tls::Declined;
@@ -22,20 +22,20 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// All that is counted, at this moment.
 pub fn render(state: &State, now: Instant, wall: SystemTime) -> String {
     let sheet = Sheet::default();
-    process(&sheet, state, now, wall);
-    for (index, listener) in state.config.listeners.iter().enumerate() {
-        let each =
-            || state.counters.iter().filter_map(move |counters| counters.listeners.get(index).map(AsRef::as_ref));
-        connections(&sheet, &listener.name, state.connection_limits.get(index), &each);
+    let Generation { config, counters, connection_limits, facts, .. } = &*state.generation();
+    process(&sheet, state, counters, (now, wall));
+    for (index, listener) in config.listeners.iter().enumerate() {
+        let each = || counters.iter().filter_map(move |counters| counters.listeners.get(index).map(AsRef::as_ref));
+        connections(&sheet, &listener.name, connection_limits.get(index), &each);
         handshakes(&sheet, &listener.name, &each);
     }
-    failures(&sheet, &state.config, &state.counters);
-    resumption(&sheet, &state.counters);
-    traffic(&sheet, &state.counters);
-    backends(&sheet, &state.config, &state.counters);
-    expiry(&sheet, &state.facts);
+    failures(&sheet, config, counters);
+    resumption(&sheet, counters);
+    traffic(&sheet, counters);
+    backends(&sheet, config, counters);
+    expiry(&sheet, facts);
     let mut text = sheet.render();
-    histogram::handshake_seconds(&state.counters, &mut text);
+    histogram::handshake_seconds(counters, &mut text);
     text
 }
 
@@ -49,7 +49,7 @@ fn seconds(wall: SystemTime) -> f64 {
     wall.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
-fn process(sheet: &Sheet, state: &State, now: Instant, wall: SystemTime) {
+fn process(sheet: &Sheet, state: &State, counters: &[Arc<Counters>], (now, wall): (Instant, SystemTime)) {
     sheet.gauge("countersign_build_info", &[("version", VERSION)], 1.0);
     sheet.gauge("process_clock_time_seconds", &[], seconds(wall));
     sheet.gauge("process_start_time_seconds", &[], seconds(state.started_at));
@@ -59,7 +59,7 @@ fn process(sheet: &Sheet, state: &State, now: Instant, wall: SystemTime) {
     sheet.gauge("countersign_ready", &[], f64::from(u8::from(state.unready().is_none())));
     sheet.counter("countersign_audit_dropped_total", &[], state.audit_dropped());
     let ratios = state.busy_ratios(now);
-    for (worker, (counters, ratio)) in state.counters.iter().zip(ratios).enumerate() {
+    for (worker, (counters, ratio)) in counters.iter().zip(ratios).enumerate() {
         let worker = worker.to_string();
         let labels = [("worker", worker.as_str())];
         sheet.gauge("countersign_worker_busy_ratio", &labels, ratio);

@@ -27,10 +27,10 @@ fn parse(text: &str) -> BTreeMap<String, f64> {
 
 fn state() -> State {
     let config = Arc::new(fixture::config());
-    let mut state = State::new(Arc::clone(&config), None, Facts::default());
-    state.connection_limits = vec![1000, 2000];
-    state.counters = (0..2).map(|_| Arc::new(Counters::for_config(&config))).collect();
-    state
+    let counters = (0..2).map(|_| Arc::new(Counters::for_config(&config))).collect();
+    let mut generation = fixture::generation(config, counters);
+    generation.connection_limits = vec![1000, 2000];
+    State::new(generation, None)
 }
 
 fn rendered(state: &State) -> BTreeMap<String, f64> {
@@ -40,9 +40,9 @@ fn rendered(state: &State) -> BTreeMap<String, f64> {
 #[test]
 fn counters_of_all_workers_are_added_up_by_listener() {
     let state = state();
-    state.counters[0].listeners[0].connections.add(5);
-    state.counters[1].listeners[0].connections.add(7);
-    state.counters[1].listeners[1].active.add(3);
+    state.generation().counters[0].listeners[0].connections.add(5);
+    state.generation().counters[1].listeners[0].connections.add(7);
+    state.generation().counters[1].listeners[1].active.add(3);
     let series = rendered(&state);
     assert_eq!(series["countersign_connections_total{listener=\"public\"}"], 12.0);
     assert_eq!(series["countersign_connections_total{listener=\"partners\"}"], 0.0);
@@ -53,9 +53,9 @@ fn counters_of_all_workers_are_added_up_by_listener() {
 #[test]
 fn handshakes_carry_listener_version_group_and_kind() {
     let state = state();
-    state.counters[0].count_handshake(0, "1.3", Kind::Full, Some("X25519"), 300);
-    state.counters[1].count_handshake(0, "1.3", Kind::Full, Some("X25519"), 300);
-    state.counters[1].count_handshake(1, "1.2", Kind::Resumed, None, 300);
+    state.generation().counters[0].count_handshake(0, "1.3", Kind::Full, Some("X25519"), 300);
+    state.generation().counters[1].count_handshake(0, "1.3", Kind::Full, Some("X25519"), 300);
+    state.generation().counters[1].count_handshake(1, "1.2", Kind::Resumed, None, 300);
     let series = rendered(&state);
     let name = |listener, version, group, kind| {
         format!(
@@ -70,8 +70,8 @@ fn handshakes_carry_listener_version_group_and_kind() {
 #[test]
 fn failures_carry_their_site_where_it_is_known_and_are_counted_once() {
     let state = state();
-    state.counters[0].count_failure(0, Some(0), Reason::Revoked);
-    state.counters[0].count_failure(0, None, Reason::PeerAlert(48));
+    state.generation().counters[0].count_failure(0, Some(0), Reason::Revoked);
+    state.generation().counters[0].count_failure(0, None, Reason::PeerAlert(48));
     let series = rendered(&state);
     let name = |site, reason| {
         format!("countersign_handshake_failures_total{{listener=\"public\",site=\"{site}\",reason=\"{reason}\"}}")
@@ -87,24 +87,23 @@ fn series_are_bounded_whatever_clients_do() {
     let state = state();
     let quiet = rendered(&state).len();
     for alert in 0..=255 {
-        state.counters[0].count_failure(0, Some(1), Reason::PeerAlert(alert));
+        state.generation().counters[0].count_failure(0, Some(1), Reason::PeerAlert(alert));
         let group = format!("group{alert}");
-        state.counters[0].count_handshake(0, "1.3", Kind::Full, Some(&group), u64::from(alert) << 20);
+        state.generation().counters[0].count_handshake(0, "1.3", Kind::Full, Some(&group), u64::from(alert) << 20);
     }
     assert_eq!(rendered(&state).len(), quiet + 1, "one series for all unforeseen groups, none for alerts");
 }
 
 #[test]
 fn with_many_sites_failures_that_never_happened_are_left_out() {
-    let mut state = state();
     let mut config = fixture::config();
     config.sites = (0..1000).map(|_| config.sites[0].clone()).collect();
     for (i, site) in config.sites.iter_mut().enumerate() {
         site.name = format!("site{i}").into();
     }
-    state.counters = vec![Arc::new(Counters::for_config(&config))];
-    state.counters[0].count_failure(0, Some(999), Reason::NoCert);
-    state.config = Arc::new(config);
+    let counters = vec![Arc::new(Counters::for_config(&config))];
+    counters[0].count_failure(0, Some(999), Reason::NoCert);
+    let state = State::new(fixture::generation(Arc::new(config), counters), None);
     let failures =
         rendered(&state).into_keys().filter(|name| name.contains("handshake_failures_total")).collect::<Vec<_>>();
     let expected = "countersign_handshake_failures_total{listener=\"public\",site=\"site999\",reason=\"no_cert\"}";
@@ -116,22 +115,24 @@ fn a_server_is_down_only_when_every_worker_says_so() {
     let state = state();
     let name = "countersign_backend_up{backend=\"ledger\",server=\"unix:/run/ledger.sock\"}";
     assert_eq!(rendered(&state)[name], 1.0);
-    state.counters[0].backends[0][1].down.increment();
+    state.generation().counters[0].backends[0][1].down.increment();
     assert_eq!(rendered(&state)[name], 1.0);
-    state.counters[1].backends[0][1].down.increment();
+    state.generation().counters[1].backends[0][1].down.increment();
     assert_eq!(rendered(&state)[name], 0.0);
 }
 
 #[test]
 fn expiry_is_told_in_unix_seconds_and_the_earliest_end_of_a_name_wins() {
-    let mut state = state();
     let anchor = |not_after| Anchor { name: "CN=Root, \"quoted\"".into(), not_after };
     let crl = |next_update, entries| Crl { issuer: "CN=Root".into(), next_update, entries };
-    state.facts = Facts {
+    let facts = Facts {
         server_certificates: vec![ServerCertificate { sni: "api.example".into(), serial: "01".into(), not_after: 99 }],
         anchors: vec![anchor(2_000_000_000), anchor(1_900_000_000)],
         crls: vec![crl(1_800_000_100, 3), crl(1_800_000_200, 4)],
     };
+    let mut generation = fixture::generation(Arc::new(fixture::config()), Vec::new());
+    generation.facts = facts;
+    let state = State::new(generation, None);
     let series = rendered(&state);
     assert_eq!(series["countersign_server_cert_expires_timestamp_seconds{sni=\"api.example\",serial=\"01\"}"], 99.0);
     assert_eq!(series[r#"countersign_ca_expires_timestamp_seconds{issuer="CN=Root, \"quoted\""}"#], 1_900_000_000.0);
