@@ -2,7 +2,7 @@
 
 use super::site::Site;
 use crate::trust::{Leaf, Reason};
-use rustls::{AlertDescription, Error, PeerIncompatible, PeerMisbehaved};
+use rustls::{AlertDescription, Error, InvalidMessage, PeerIncompatible, PeerMisbehaved};
 use std::fmt;
 use std::sync::Arc;
 
@@ -77,6 +77,7 @@ pub(super) enum Stage {
 /// | the client sent an alert | `peer_alert` with its number |
 /// | no version, suite, group, scheme or extension in common | `policy_incompatible` |
 /// | no application protocol in common | `alpn_none` |
+/// | a message past rustls's 64 KiB, which can only be the client's chain | `chain_too_big` |
 /// | anything malformed before the ClientHello is whole | `not_tls` |
 /// | anything malformed, out of order, or not decryptable after it | `bad_encoding` |
 /// | what only we can be at fault for | `internal` |
@@ -89,6 +90,9 @@ pub(super) fn reason_of(error: &Error, stage: Stage) -> Reason {
         Error::NoApplicationProtocol => Reason::AlpnNone,
         Error::PeerIncompatible(_) => Reason::PolicyIncompatible,
         Error::InvalidCertificate(_) => Reason::BadSignature,
+        Error::InvalidMessage(
+            InvalidMessage::CertificatePayloadTooLarge | InvalidMessage::HandshakePayloadTooLarge,
+        ) if stage == Stage::Later => Reason::ChainTooBig,
         Error::InvalidMessage(_)
         | Error::InappropriateMessage { .. }
         | Error::InappropriateHandshakeMessage { .. }
@@ -185,7 +189,7 @@ pub(super) fn alert_in(record: &[u8]) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustls::{CertificateError, ContentType, HandshakeType, InvalidMessage};
+    use rustls::{CertificateError, ContentType, HandshakeType};
 
     fn inappropriate() -> Error {
         Error::InappropriateMessage { expect_types: vec![ContentType::Handshake], got_type: ContentType::Alert }
@@ -203,6 +207,8 @@ mod tests {
             (Error::General("incompatible signing key".to_owned()), "policy_incompatible"),
             (Error::InvalidCertificate(CertificateError::BadSignature), "bad_signature"),
             (InvalidMessage::MessageTooShort.into(), "bad_encoding"),
+            (InvalidMessage::CertificatePayloadTooLarge.into(), "chain_too_big"),
+            (InvalidMessage::HandshakePayloadTooLarge.into(), "chain_too_big"),
             (inappropriate(), "bad_encoding"),
             (handshake, "bad_encoding"),
             (PeerMisbehaved::IncorrectBinder.into(), "bad_encoding"),
@@ -220,6 +226,7 @@ mod tests {
     #[test]
     fn what_is_malformed_before_the_hello_is_whole_is_not_tls_but_an_old_version_is_incompatible() {
         assert_eq!(reason_of(&InvalidMessage::InvalidContentType.into(), Stage::Hello), Reason::NotTls);
+        assert_eq!(reason_of(&InvalidMessage::HandshakePayloadTooLarge.into(), Stage::Hello), Reason::NotTls);
         assert_eq!(reason_of(&inappropriate(), Stage::Hello), Reason::NotTls);
         let old = PeerIncompatible::SignatureAlgorithmsExtensionRequired.into();
         assert_eq!(reason_of(&old, Stage::Hello), Reason::PolicyIncompatible);

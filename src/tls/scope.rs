@@ -102,3 +102,58 @@ impl rustls::time_provider::TimeProvider for ScopeClock {
         with(|handshake| handshake.now)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls::tests::support::*;
+    use rustls::time_provider::TimeProvider;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    fn handshake(world: &World, now: u64) -> Option<Box<Handshake>> {
+        let site = world.tables[0].select(None).unwrap().clone();
+        Some(Box::new(Handshake::new(unix(now), world.environment.clone(), site, None)))
+    }
+
+    #[test]
+    fn nobody_is_there_but_while_somebody_is_lent() {
+        let pki = Pki::new();
+        let world = World::new(&pki, &one_site("", OFF));
+        let mut lent_out = handshake(&world, 7);
+        assert_eq!(ScopeClock.current_time(), None);
+        let lent = enter(&mut lent_out);
+        assert_eq!(ScopeClock.current_time(), Some(unix(7)));
+        drop(lent);
+        assert_eq!(ScopeClock.current_time(), None);
+        assert!(lent_out.is_some());
+        let mut nobody = None;
+        let _lent = enter(&mut nobody);
+        assert_eq!(ScopeClock.current_time(), None);
+    }
+
+    #[test]
+    fn a_panic_in_a_callback_or_around_it_leaves_nothing_behind() {
+        let pki = Pki::new();
+        let world = World::new(&pki, &one_site("", OFF));
+        let mut lent_out = handshake(&world, 7);
+        let unwound = catch_unwind(AssertUnwindSafe(|| {
+            let _lent = enter(&mut lent_out);
+            let inner = catch_unwind(AssertUnwindSafe(|| with(|_| panic!("in a callback"))));
+            assert!(inner.is_err());
+            assert_eq!(ScopeClock.current_time(), Some(unix(7)), "the next callback still finds it");
+            panic!("in rustls");
+        }));
+        assert!(unwound.is_err());
+        assert_eq!(ScopeClock.current_time(), None);
+        assert!(lent_out.is_some(), "it went home");
+    }
+
+    #[test]
+    fn a_callback_within_a_callback_finds_nobody() {
+        let pki = Pki::new();
+        let world = World::new(&pki, &one_site("", OFF));
+        let mut lent_out = handshake(&world, 7);
+        let _lent = enter(&mut lent_out);
+        assert_eq!(with(|_| with(|_| ()).is_none()), Some(true));
+    }
+}

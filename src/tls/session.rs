@@ -10,8 +10,8 @@ use super::site::Site;
 use super::table::SiteTable;
 use crate::config::limits;
 use crate::trust::Reason;
-use rustls::Error;
 use rustls::server::UnbufferedServerConnection;
+use rustls::{Error, HandshakeKind, PeerMisbehaved, ProtocolVersion};
 use rustls_pki_types::UnixTime;
 use std::fmt;
 use std::rc::Rc;
@@ -316,10 +316,13 @@ impl Running {
         failure
     }
 
-    /// rustls has no alert for a few errors. Before it encrypts, we can send one.
+    /// rustls has no alert for a few errors. Before it encrypts, we can send one: while nothing was sent, after a
+    /// HelloRetryRequest, and in a full handshake of TLS 1.2 up to the Finished that ends it.
     fn may_speak_plainly(&self, error: &Error) -> bool {
-        let second_hello = *error == Error::PeerMisbehaved(rustls::PeerMisbehaved::ServerNameDifferedOnRetry);
-        (self.silent || second_hello) && !matches!(error, Error::AlertReceived(_))
+        let second_hello = *error == Error::PeerMisbehaved(PeerMisbehaved::ServerNameDifferedOnRetry);
+        let tls12 = self.tls.protocol_version() == Some(ProtocolVersion::TLSv1_2);
+        let full = tls12 && self.tls.is_handshaking() && self.tls.handshake_kind() == Some(HandshakeKind::Full);
+        (self.silent || second_hello || full) && !matches!(error, Error::AlertReceived(_))
     }
 
     /// Adds what is known of the connection.

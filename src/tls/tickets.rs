@@ -266,6 +266,27 @@ fn admitted(handshake: &Handshake, session: &SessionValue<'_>, chain: ChainDiges
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tls::tests::support::*;
+
+    /// What rustls would have sealed for a client without certificate.
+    fn session(name: &str) -> Vec<u8> {
+        let name = [&[1, name.len() as u8], name.as_bytes()].concat();
+        [&name[..], &[3, 4, 0x13, 1, 1, 9, 0, 0, 0, 0, 0], &[0; 12]].concat()
+    }
+
+    /// A handshake with the first site of this world, and its ticketer.
+    fn begin(world: &World, now: u64) -> (Option<Box<Handshake>>, Arc<dyn ProducesTickets>) {
+        let site = world.tables[0].select(Some("a.test")).unwrap().clone();
+        let ticketer = site.config().ticketer.clone();
+        let handshake = Handshake::new(unix(now), world.environment.clone(), site, Some("a.test".to_owned()));
+        (Some(Box::new(handshake)), ticketer)
+    }
+
+    fn ticket(world: &World, now: u64) -> Vec<u8> {
+        let (mut handshake, ticketer) = begin(world, now);
+        let _lent = scope::enter(&mut handshake);
+        ticketer.encrypt(&session("a.test")).unwrap()
+    }
 
     #[test]
     fn what_a_ticket_binds_is_read_back_and_no_other_format_is() {
@@ -280,5 +301,93 @@ mod tests {
         assert_eq!(Bound::decode(&bytes), Some(bound));
         assert_eq!(Bound::decode(&bytes[1..]), None);
         assert_eq!(Bound::decode(&[2; Bound::LEN]), None);
+    }
+
+    #[test]
+    fn without_a_connection_nothing_is_sealed_or_opened() {
+        let pki = Pki::new();
+        let world = World::new(&pki, &one_site("", OFF));
+        let good = ticket(&world, NOW);
+        let (_, ticketer) = begin(&world, NOW);
+        assert_eq!(ticketer.encrypt(&session("a.test")), None);
+        assert_eq!(ticketer.decrypt(&good), None);
+        assert_eq!(ticketer.lifetime(), 0);
+    }
+
+    #[test]
+    fn behind_somebody_elses_ticket_our_own_is_still_taken() {
+        let pki = Pki::new();
+        let world = World::new(&pki, &one_site("", OFF));
+        let other = World::new(&pki, &one_site("", OFF));
+        let (mut handshake, ticketer) = begin(&world, NOW + 1);
+        let (foreign, own) = (ticket(&other, NOW), ticket(&world, NOW));
+        let lent = scope::enter(&mut handshake);
+        assert_eq!(ticketer.decrypt(&foreign), None);
+        assert_eq!(ticketer.decrypt(b""), None);
+        assert_eq!(ticketer.decrypt(&own).as_deref(), Some(&session("a.test")[..]));
+        drop(lent);
+        let tickets = &handshake.unwrap().tickets;
+        assert_eq!((tickets.tried, tickets.opened.len()), (3, 1));
+    }
+
+    #[test]
+    fn only_so_many_tickets_are_tried() {
+        let pki = Pki::new();
+        let world = World::new(&pki, &one_site("", OFF));
+        let own = ticket(&world, NOW);
+        let (mut handshake, ticketer) = begin(&world, NOW + 1);
+        let _lent = scope::enter(&mut handshake);
+        for _ in 0..limits::TICKETS_TRIED_MAX {
+            assert_eq!(ticketer.decrypt(b"nobody's"), None);
+        }
+        assert_eq!(ticketer.decrypt(&own), None);
+    }
+
+    #[test]
+    fn a_renewed_ticket_keeps_the_earliest_full_handshake_and_end_of_all_that_were_opened() {
+        let pki = Pki::new();
+        let world = World::new(&pki, &one_site("", OFF));
+        let (old, new) = (ticket(&world, NOW), ticket(&world, NOW + 600));
+        for order in [[&old, &new], [&new, &old]] {
+            let (mut handshake, ticketer) = begin(&world, NOW + 700);
+            let lent = scope::enter(&mut handshake);
+            for ticket in order {
+                assert!(ticketer.decrypt(ticket).is_some());
+            }
+            let renewed = ticketer.encrypt(&session("a.test")).unwrap();
+            assert_eq!(ticketer.encrypt(&session("a.test")), None, "one to a client that resumed");
+            drop(lent);
+            let plain = world.keys.open(&renewed, unix(NOW)).unwrap();
+            let bound = Bound::decode(&plain[..Bound::LEN]).unwrap();
+            assert_eq!((bound.issued, bound.authenticated, bound.end), (NOW + 700, NOW, NOW + 12 * HOUR));
+        }
+    }
+
+    #[test]
+    fn the_lifetime_that_is_reported_does_not_pass_the_end() {
+        let pki = Pki::new();
+        let world = World::new(&pki, &format!("[tickets]\nmax_auth_age = \"3h\"\n{}", one_site("", OFF)));
+        let mut last = ticket(&world, NOW);
+        for (later, lifetime) in [(0, 2 * HOUR), (HOUR, 2 * HOUR), (2 * HOUR, HOUR), (3 * HOUR - 5, 5)] {
+            let (mut handshake, ticketer) = begin(&world, NOW + later);
+            let _lent = scope::enter(&mut handshake);
+            assert!(ticketer.decrypt(&last).is_some());
+            last = ticketer.encrypt(&session("a.test")).unwrap();
+            assert_eq!(u64::from(ticketer.lifetime()), lifetime);
+        }
+        let (mut handshake, ticketer) = begin(&world, NOW + 3 * HOUR);
+        let _lent = scope::enter(&mut handshake);
+        assert!(ticketer.decrypt(&last).is_some());
+        assert_eq!(ticketer.encrypt(&session("a.test")), None, "of no use to anybody");
+    }
+
+    #[test]
+    fn bytes_that_are_no_session_of_rustls_are_not_sealed() {
+        let pki = Pki::new();
+        let world = World::new(&pki, &one_site("", OFF));
+        let (mut handshake, ticketer) = begin(&world, NOW);
+        let _lent = scope::enter(&mut handshake);
+        assert_eq!(ticketer.encrypt(b"anything"), None);
+        assert_eq!(ticketer.encrypt(&vec![0; limits::TICKET_BYTES_MAX + 1]), None);
     }
 }

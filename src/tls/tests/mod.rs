@@ -1,1 +1,11 @@
-//! Handshakes with real rustls clients, in memory.
+//! Handshakes with real rustls clients, in memory. Time is whatever the test says.
+
+mod client;
+mod handshakes;
+mod loading;
+mod pki;
+mod records;
+mod refusals;
+mod resumption;
+mod sites;
+pub(super) mod support;
