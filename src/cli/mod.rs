@@ -8,6 +8,7 @@
 pub mod certs;
 pub mod check;
 pub mod demo;
+pub mod explain;
 pub mod pki;
 pub mod run;
 
@@ -51,7 +52,7 @@ enum Command {
     /// Load everything that a run would load and say each fault with its file, line and key
     Check(check::CheckArgs),
     /// Say whether a client would be let in, and why
-    Explain(Absent),
+    Explain(explain::ExplainArgs),
     /// A development CA: make certificates, broken ones too, and CRLs
     Pki(pki::PkiArgs),
     /// List every certificate and CRL in use with its expiry
@@ -80,7 +81,7 @@ pub fn countersign(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Run(args) => run::run(args),
         Command::Demo(args) => demo::demo(args),
         Command::Check(args) => check::check(args),
-        Command::Explain(_) => absent("explain"),
+        Command::Explain(args) => explain::explain(args),
         Command::Pki(args) => pki::pki(args),
         Command::Certs(args) => certs::certs(args),
         Command::Ctl(_) => absent("ctl"),

@@ -84,4 +84,4 @@ fn encode_part(part: &[u8], out: &mut Vec<u8>) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

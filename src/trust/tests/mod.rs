@@ -2,4 +2,4 @@
 //! nothing else.
 
 mod chains;
-pub(super) mod pki;
+pub(crate) mod pki;
