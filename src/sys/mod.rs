@@ -20,6 +20,8 @@ mod operation;
 mod reactor;
 mod remote;
 mod runtime;
+#[cfg(test)]
+pub mod scripted;
 mod socket;
 mod timers;
 mod uring;
