@@ -65,6 +65,11 @@ impl Mailbox {
         Ok(Mailbox { commands: Arc::new(ArrayQueue::new(limits::COMMAND_QUEUE_MAX)), remote: Remote::new()? })
     }
 
+    /// The worker's side.
+    pub fn listen(&self, runtime: &Runtime) -> std::io::Result<Woken> {
+        self.remote.listen(runtime.reactor())
+    }
+
     /// Hands a command over; false if the worker has not taken the last thousand.
     pub fn send(&self, command: Command) -> bool {
         let taken = self.commands.push(command).is_ok();
@@ -110,7 +115,7 @@ pub(super) fn run(setup: Setup, ready: impl FnOnce(Result<(), StartError>)) -> u
             return 0;
         }
     };
-    let woken = match setup.mailbox.remote.listen(runtime.reactor()) {
+    let woken = match setup.mailbox.listen(&runtime) {
         Ok(woken) => woken,
         Err(error) => {
             ready(Err(StartError::Internal { step: "waking a worker", error: error.to_string() }));
@@ -122,14 +127,16 @@ pub(super) fn run(setup: Setup, ready: impl FnOnce(Result<(), StartError>)) -> u
     worker.turn_until_over(&runtime)
 }
 
-struct Worker {
-    host: Rc<WorkerHost>,
+/// A worker over any kernel.
+pub(super) struct Worker {
+    pub host: Rc<WorkerHost>,
     turned: Arc<Counters>,
     exit_at: Rc<Cell<Option<Instant>>>,
 }
 
 impl Worker {
-    fn start(setup: Setup, runtime: &Runtime, woken: Woken) -> Worker {
+    /// Puts accept loops and the ear for commands into `runtime`, which then has to turn.
+    pub fn start(setup: Setup, runtime: &Runtime, woken: Woken) -> Worker {
         let reactor = runtime.reactor().clone();
         let Setup { index, shared, mailbox, first, .. } = setup;
         let turned = first.counters.clone();
@@ -144,7 +151,8 @@ impl Worker {
         Worker { host, turned, exit_at }
     }
 
-    fn turn_until_over(&self, runtime: &Runtime) -> u64 {
+    /// Turns until told to exit; the number of connections cut then.
+    pub fn turn_until_over(&self, runtime: &Runtime) -> u64 {
         let mut busy = Duration::ZERO;
         let over = || {
             let counters = &self.turned;
