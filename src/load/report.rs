@@ -222,8 +222,10 @@ impl Report {
             server.rows(table, self.operation);
         }
         let own = &self.harness;
-        let per =
-            own.cpu_us_per_operation.map(|us| format!(", {} an operation", units::micros(us))).unwrap_or_default();
+        let per = own
+            .cpu_us_per_operation
+            .map(|us| format!(", {} µs an operation", units::three_digits(us)))
+            .unwrap_or_default();
         let busiest = 100.0 * own.busiest_thread_share;
         table.line("harness", &format!("{:.2} s of CPU{per}, busiest thread {busiest:.0} %", own.cpu_seconds));
     }
@@ -231,31 +233,25 @@ impl Report {
 
 impl Server {
     fn rows(&self, table: &mut Table, operation: &str) {
+        let usage = &self.usage;
+        let plural = if usage.processes == 1 { "process" } else { "processes" };
+        let (seconds, cores) = (usage.cpu_seconds, usage.cores);
+        table.line("server", &format!("{seconds:.2} s of CPU, {cores:.2} cores, {} {plural}", usage.processes));
         if let Some(cost) = &self.cpu_us_per_operation {
-            let text = format!(
-                "{} of CPU for each of the {operation} (user {}, system {})",
-                units::micros(cost.total),
-                units::micros(cost.user),
-                units::micros(cost.system)
-            );
-            table.line("server", &text);
+            let [total, user, system] = [cost.total, cost.user, cost.system].map(units::three_digits);
+            table.line("", &format!("{total} µs of CPU for each of the {operation} (user {user}, system {system})"));
         }
         if let Some(seconds) = self.cpu_seconds_per_gib {
-            table.line("server", &format!("{seconds:.2} s of CPU a GiB"));
+            table.line("", &format!("{seconds:.2} s of CPU a GiB"));
         }
-        let plural = if self.usage.processes == 1 { "process" } else { "processes" };
-        let text = format!(
-            "{:.2} s of CPU, {:.2} cores, {} {plural}",
-            self.usage.cpu_seconds, self.usage.cores, self.usage.processes
-        );
-        table.line("", &text);
         let show = |m: &Memory| format!("RSS {}, PSS {}", units::bytes(m.rss as f64), units::bytes(m.pss as f64));
-        table.line(
-            "memory",
-            &format!("before {}; with all open {}", show(&self.memory_before), show(&self.memory_open)),
-        );
-        if let Some(each) = &self.memory_per_connection {
-            table.line("", &format!("per connection {}", show(each)));
+        match &self.memory_per_connection {
+            Some(each) => {
+                table.line("memory", &format!("{} a connection (the kernel's sockets not counted)", show(each)));
+                let (before, open) = (show(&self.memory_before), show(&self.memory_open));
+                table.line("", &format!("before {before}; with all open {open}"));
+            }
+            None => table.line("memory", &show(&self.memory_after)),
         }
     }
 }
@@ -337,7 +333,7 @@ mod tests {
     fn the_table_tells_the_cost_the_errors_and_the_notes() {
         let table = report().table();
         for part in
-            ["400 µs of CPU", "user 300 µs, system 100 µs", "alert:unknown_ca", "something to know", "1,000 handshakes"]
+            ["400 µs of CPU", "user 300, system 100", "alert:unknown_ca", "something to know", "1,000 handshakes"]
         {
             assert!(table.contains(part), "{part} not in:\n{table}");
         }

@@ -26,6 +26,8 @@ enum Manner {
     Silent,
     /// Returns other bytes than it got.
     Liar,
+    /// Answers whatever it reads with this status and five bytes.
+    Http(u16),
 }
 
 struct Server {
@@ -101,10 +103,11 @@ fn talk(
             tls.conn.complete_io(&mut tls.sock)?;
             return Ok(());
         }
-        if manner == Manner::Liar {
-            buffer[0] ^= 1;
+        match manner {
+            Manner::Http(status) => write!(tls, "HTTP/1.1 {status} X\r\nContent-Length: 5\r\n\r\nhello")?,
+            Manner::Liar => tls.write_all(&[&[!buffer[0]], &buffer[1..n]].concat())?,
+            _ => tls.write_all(&buffer[..n])?,
         }
-        tls.write_all(&buffer[..n])?;
     }
 }
 
@@ -204,6 +207,19 @@ fn an_answer_with_other_bytes_is_an_error() {
     let (code, report) = load(directory.path(), &line);
     assert_eq!(code, exit::UNAVAILABLE, "{report}");
     assert_eq!(report["errors_by_kind"]["mismatch"], 4);
+}
+
+#[test]
+fn http_answers_are_read_to_their_end_and_a_bad_status_is_an_error() {
+    let directory = tempfile::tempdir().unwrap();
+    for (status, code, done) in [(200, exit::OK, 10), (503, exit::UNAVAILABLE, 0)] {
+        let server = serve(directory.path(), Manner::Http(status), |_| {});
+        let line = format!("request {} --http=/status --count 10 --connections 2", server.address);
+        let (ended, report) = load(directory.path(), &line);
+        assert_eq!(ended, code, "{report}");
+        assert_eq!(report["operations"], done);
+        assert_eq!(report["errors_by_kind"]["status:503"].as_u64().unwrap_or(0), 10 - done);
+    }
 }
 
 #[test]
