@@ -31,6 +31,16 @@ const FUNCTION_LINES_MAX: usize = 70;
 /// Files that may be longer, because they are tables and not logic.
 const TABLES: [&str; 0] = [];
 
+/// Files that are too long still, with the lines that they may have: they may shrink, and then leave this list.
+const TOO_LONG: [(&str, usize); 1] = [("src/trust/load.rs", 512)];
+
+fn lines_max(file: &Path) -> usize {
+    if TABLES.iter().any(|table| Path::new(table) == file) {
+        return usize::MAX;
+    }
+    TOO_LONG.iter().find(|(long, _)| Path::new(long) == file).map_or(FILE_LINES_MAX, |(_, lines)| *lines)
+}
+
 fn package() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -272,7 +282,7 @@ fn files_and_functions_stay_short_and_say_what_they_are() {
     hold(&files, |file, source| {
         let mut findings = long_functions(source);
         let lines = source.lines().count();
-        if lines > FILE_LINES_MAX && !TABLES.iter().any(|table| Path::new(table) == file) {
+        if lines > lines_max(file) {
             findings.push(format!("{lines} lines"));
         }
         // The name of a `tests.rs` says enough.
