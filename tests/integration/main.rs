@@ -4,6 +4,28 @@
 // A test that cannot set its world up has failed: the panic is its report.
 #![allow(clippy::unwrap_used)]
 
+mod admin;
+mod audit;
+mod backends;
+mod check;
+mod clients;
+mod deadlines;
+mod demo;
+mod descriptors;
+mod endings;
+mod exit_codes;
+mod explain;
+mod integrity;
 mod layering;
-#[allow(dead_code)] // until the tests that use all of it are here
+mod limits;
+mod many_connections;
+mod path_bomb;
+mod pki_tool;
+mod proxy_header;
+mod proxy_inbound;
+mod proxy_programs;
+mod refusals;
+mod resumption;
+mod shutdown;
+mod tls_options;
 mod world;

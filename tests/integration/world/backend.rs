@@ -52,11 +52,6 @@ impl Conversation {
         while self.read().is_some() {}
     }
 
-    /// Reads until `count` bytes have arrived in all, or the end.
-    pub fn read_total(&mut self, count: usize) {
-        while self.seen.lock().unwrap().received.len() < count && self.read().is_some() {}
-    }
-
     /// Writes all; a peer that has gone is no fault of the script's.
     pub fn send(&mut self, bytes: &[u8]) -> bool {
         self.socket.write_all(bytes).is_ok()

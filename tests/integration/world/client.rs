@@ -197,14 +197,17 @@ impl Client {
 
     /// The handshake, and then the end that follows without a byte of data.
     pub fn refusal(&mut self) -> Ending {
-        match self.handshake() {
+        let ending = match self.handshake() {
             Err(ending) => ending,
             Ok(()) => {
                 let (bytes, ending) = self.read_to_end();
                 assert!(bytes.is_empty(), "data came before the refusal: {bytes:?}");
                 ending
             }
-        }
+        };
+        // The server waits a little for the client to take its leave too; it may be gone already.
+        let _ = self.tcp.shutdown(Shutdown::Both);
+        ending
     }
 
     /// The handshake, and one message there and back through an echoing backend.

@@ -70,11 +70,6 @@ impl SiteText {
         push_line(&mut self.lines, line);
         self
     }
-
-    pub fn add_client(mut self, line: &str) -> SiteText {
-        push_line(&mut self.client, line);
-        self
-    }
 }
 
 impl ConfigText {
@@ -135,7 +130,7 @@ impl ConfigText {
 
     /// Turns the admin interface on, HTTP only, on a port of the system's choosing.
     pub fn admin(mut self) -> ConfigText {
-        self.admin = Some("http = \"127.0.0.1:0\"\nsocket = \"admin.sock\"".to_owned());
+        self.admin = Some("http = \"127.0.0.1:0\"".to_owned());
         self
     }
 

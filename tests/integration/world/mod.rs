@@ -4,6 +4,7 @@
 pub mod backend;
 pub mod client;
 pub mod config;
+pub mod http;
 pub mod peers;
 pub mod pki;
 pub mod process;
@@ -48,6 +49,19 @@ impl World {
     /// Starts the server with this configuration.
     pub fn serve(&self, config: &ConfigText) -> Server {
         Server::start(self.path(), &config.write(self.path()))
+    }
+
+    /// `false`, with a printed reason, while the program itself says that it does not know this configuration yet. What
+    /// it neither knows nor refuses is a fault, and so everything else counts as supported.
+    pub fn supports(&self, config: &ConfigText) -> bool {
+        config.write(self.path());
+        let output = process::run(server::command(self.path()).args(["check", "-c", "countersign.toml"]));
+        let told = output.text();
+        let unsupported = told.lines().find(|line| line.contains("not yet supported"));
+        if let Some(line) = unsupported {
+            println!("skipped: {line}");
+        }
+        unsupported.is_none()
     }
 
     /// A TCP backend with this script, and the server before it in its standard configuration.

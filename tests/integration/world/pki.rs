@@ -246,9 +246,9 @@ impl Ca {
         Credential::new(vec![certificate.der().clone()], &key)
     }
 
-    /// The key, for programs that sign with it.
-    pub fn key_pem(&self) -> String {
-        self.key.serialize_pem()
+    /// Its own certificate and key, for a client that comes with them.
+    pub fn as_client(&self) -> Credential {
+        Credential::new(vec![self.der.clone()], &self.key)
     }
 
     fn issuer(&self) -> Issuer<'_, &KeyPair> {

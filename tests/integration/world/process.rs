@@ -32,11 +32,6 @@ impl Lines {
     pub fn text(&self) -> String {
         self.all().join("\n")
     }
-
-    /// The first line for which `wanted` holds, waited for.
-    pub fn wait_for(&self, limit: Duration, wanted: impl Fn(&str) -> bool) -> Option<String> {
-        wait::until_some(limit, || self.0.lock().unwrap().iter().find(|line| wanted(line)).cloned())
-    }
 }
 
 /// A child that is killed when it goes out of scope.
@@ -103,6 +98,15 @@ impl Process {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         line.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
+    /// Whether descriptors can be counted: the program shields itself, and so only root may. A reason is printed.
+    pub fn shows_descriptors(&self) -> bool {
+        let shows = std::fs::read_dir(format!("/proc/{}/fd", self.id())).is_ok();
+        if !shows {
+            println!("skipped: only root may count the descriptors of a process that shields itself");
+        }
+        shows
     }
 
     /// Descriptors open now.

@@ -138,12 +138,16 @@ fn value_of<'a>(ready: &'a str, key: &str) -> Option<&'a str> {
     ready.split_whitespace().find_map(|word| word.strip_prefix(key)?.strip_prefix('='))
 }
 
-/// `listeners=NAME=ADDRESS,…` of the `ready` line.
+/// `listeners=NAME=ADDRESS,ADDRESS;NAME=…` of the `ready` line, one entry an address.
 fn parse_listeners(ready: &str) -> Vec<(String, SocketAddr)> {
     let list = value_of(ready, "listeners").unwrap_or_else(|| panic!("no listeners in {ready:?}"));
-    let parse = |item: &str| {
-        let (name, address) = item.split_once(['=', '@']).unwrap_or(("", item));
-        (name.to_owned(), address.parse().unwrap_or_else(|error| panic!("{item:?} in {ready:?}: {error}")))
-    };
-    list.split(',').map(parse).collect()
+    let mut listeners = Vec::new();
+    for item in list.split(';') {
+        let (name, addresses) = item.split_once('=').unwrap_or_else(|| panic!("{item:?} in {ready:?}"));
+        for address in addresses.split(',') {
+            let address = address.parse().unwrap_or_else(|error| panic!("{item:?} in {ready:?}: {error}"));
+            listeners.push((name.to_owned(), address));
+        }
+    }
+    listeners
 }

@@ -1,0 +1,138 @@
+//! How the process ends: drained where it can be, by its deadline where not, at once on a second signal.
+
+use crate::world::World;
+use crate::world::backend::{Backend, echo};
+use crate::world::client::{ClientSpec, Ending};
+use crate::world::config::ConfigText;
+use crate::world::http::try_get;
+use crate::world::server::Server;
+use crate::world::wait::{SOON, until};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+fn stop_line(server: &Server) -> serde_json::Value {
+    server.wait_audit(|line| line["event"] == "stop")
+}
+
+fn refuses_connections(address: SocketAddr) -> bool {
+    until(SOON, || TcpStream::connect(address).is_err())
+}
+
+#[test]
+fn an_idle_process_ends_at_once_on_sigterm_and_on_sigint() {
+    for signal in ["TERM", "INT"] {
+        let world = World::new();
+        let (mut server, _backend) = world.serve_before(echo());
+        let start = Instant::now();
+        server.process.signal(signal);
+        assert_eq!(server.wait_exit(SOON), 0, "SIG{signal}");
+        assert!(start.elapsed() < Duration::from_secs(5), "SIG{signal}: {:?}", start.elapsed());
+        assert_eq!(stop_line(&server)["event"], "stop");
+    }
+}
+
+#[test]
+fn an_open_connection_may_finish_while_no_new_one_is_taken() {
+    let world = World::new();
+    let (mut server, _backend) = world.serve_before(echo());
+    let mut client = ClientSpec::new(&world.pki).connect(server.address());
+    client.echo(b"before").unwrap();
+    server.process.signal("TERM");
+    assert!(refuses_connections(server.address()), "it still takes connections");
+    client.echo(b"while it drains").unwrap();
+    assert_eq!(server.process.ended(), None);
+    client.close_notify();
+    assert_eq!(client.read_to_end(), (Vec::new(), Ending::CloseNotify));
+    assert_eq!(server.wait_exit(SOON), 0);
+    assert_eq!(server.audit_of(client.address, "closed")["close_reason"], "done");
+}
+
+#[test]
+fn the_drain_deadline_cuts_what_is_open_and_the_exit_says_so() {
+    let world = World::new();
+    let backend = Backend::tcp(echo());
+    let mut server = world.serve(&ConfigText::new(&backend.server).replace_runtime("drain_timeout = \"1s\""));
+    let mut client = ClientSpec::new(&world.pki).connect(server.address());
+    client.echo(b"before").unwrap();
+    let start = Instant::now();
+    server.process.signal("TERM");
+    assert_eq!(server.wait_exit(SOON), 1);
+    assert!((900..6000).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
+    let (_, ending) = client.read_to_end();
+    assert_ne!(ending, Ending::Silence);
+    assert_eq!(server.audit_of(client.address, "closed")["close_reason"], "drained");
+    stop_line(&server);
+}
+
+#[test]
+fn a_second_signal_ends_it_now() {
+    let world = World::new();
+    let backend = Backend::tcp(echo());
+    let mut server = world.serve(&ConfigText::new(&backend.server).replace_runtime("drain_timeout = \"10m\""));
+    let mut client = ClientSpec::new(&world.pki).connect(server.address());
+    client.echo(b"before").unwrap();
+    server.process.signal("TERM");
+    assert!(refuses_connections(server.address()));
+    let start = Instant::now();
+    server.process.signal("TERM");
+    assert_eq!(server.wait_exit(SOON), 1);
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+}
+
+#[test]
+fn the_drain_delay_keeps_taking_connections_while_readyz_already_says_no() {
+    let world = World::new();
+    let backend = Backend::tcp(echo());
+    let config = ConfigText::new(&backend.server).admin().runtime("drain_delay = \"3s\"");
+    let mut server = world.serve(&config);
+    let admin: SocketAddr = server.ready_value("admin").unwrap().parse().unwrap();
+    assert_eq!(try_get(admin, "/readyz").map(|(status, _)| status), Some(200));
+    let start = Instant::now();
+    server.process.signal("TERM");
+    let refused = until(SOON, || try_get(admin, "/readyz").is_some_and(|(status, _)| status == 503));
+    assert!(refused && start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert_eq!(try_get(admin, "/healthz").map(|(status, _)| status), Some(200));
+    let mut client = ClientSpec::new(&world.pki).connect(server.address());
+    client.echo(b"a late one").unwrap();
+    client.close_notify();
+    client.read_to_end();
+    assert_eq!(server.wait_exit(SOON), 0);
+    assert!(start.elapsed() > Duration::from_millis(2800), "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_handshake_in_flight_does_not_hold_the_end_up_past_its_deadline() {
+    let world = World::new();
+    let backend = Backend::tcp(echo());
+    let mut server = world.serve(&ConfigText::new(&backend.server).limits("handshake_timeout = \"2s\""));
+    if !server.process.shows_descriptors() {
+        return;
+    }
+    let before = server.process.descriptors();
+    let _silent = TcpStream::connect(server.address()).unwrap();
+    assert!(until(SOON, || server.process.descriptors() > before), "it is not taken");
+    let start = Instant::now();
+    server.process.signal("TERM");
+    let code = server.wait_exit(SOON);
+    assert!(code == 0 && start.elapsed() < Duration::from_secs(8), "{code} after {:?}", start.elapsed());
+}
+
+#[test]
+fn the_audit_begins_with_start_and_ends_with_stop_and_both_name_the_configuration() {
+    let world = World::new();
+    let (mut server, _backend) = world.serve_before(echo());
+    let mut client = ClientSpec::new(&world.pki).connect(server.address());
+    client.echo(b"x").unwrap();
+    client.close_notify();
+    client.read_to_end();
+    server.process.signal("TERM");
+    assert_eq!(server.wait_exit(SOON), 0);
+    let lines = server.audit();
+    let events: Vec<&str> = lines.iter().map(|line| line["event"].as_str().unwrap()).collect();
+    assert_eq!(events, ["start", "accepted", "closed", "stop"]);
+    let text = lines[0].to_string();
+    use aws_lc_rs::digest::{SHA256, digest};
+    let file = std::fs::read(world.path().join("countersign.toml")).unwrap();
+    let sha256 = hex::encode(digest(&SHA256, &file));
+    assert!(text.contains(&sha256) && lines[3].to_string().contains(&sha256), "{text} lacks {sha256}");
+}
