@@ -260,3 +260,35 @@ impl Segment {
         }
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A segment with numbers for keys.
+    pub(in super::super) struct Numbered(Segment);
+
+    pub(in super::super) fn segment(entries_max: usize) -> Numbered {
+        Numbered(Segment::new(entries_max))
+    }
+
+    fn key(n: u32) -> Key {
+        let mut chain = [0; 32];
+        chain[..4].copy_from_slice(&n.to_be_bytes());
+        Key { policy: PolicyId([0; 32]), epoch: 0, chain: ChainDigest(chain) }
+    }
+
+    impl Numbered {
+        pub(in super::super) fn insert(&mut self, n: u32, admission: &Arc<Admission>) {
+            self.0.insert(key(n), admission.clone());
+        }
+
+        pub(in super::super) fn find(&self, n: u32, now: UnixTime) -> bool {
+            self.0.find(&key(n), now).is_some()
+        }
+
+        pub(in super::super) fn len(&self) -> usize {
+            self.0.entries.len()
+        }
+    }
+}

@@ -65,6 +65,13 @@ pub(super) fn search<'a>(
     search
 }
 
+#[cfg(test)]
+impl Search<'_> {
+    pub(super) fn steps(&self) -> usize {
+        self.steps
+    }
+}
+
 struct Walk<'s, 'a> {
     search: &'s mut Search<'a>,
     /// Indices of the presented certificates, sorted by subject.
