@@ -75,7 +75,7 @@ fn a_list_that_ran_out_refuses_unless_told_otherwise() {
     let (good, bad) = (root.client("good"), root.client("bad"));
     let list = Crl::of(&root).revoke(&[&bad]).with(|c| c.next_update = Some(NOW + 100)).sign();
     let with = |expired| {
-        let setup = Setup::new(&[&root]).crls(&[list.clone()]);
+        let setup = Setup::new(&[&root]).crls(std::slice::from_ref(&list));
         setup.with(|setup| setup.client.authorities[0].crl_expired = expired).policy()
     };
     let reason_at = |policy: &crate::trust::Policy, cert, seconds| reason(&judge_at(policy, &[cert], seconds)).0;
@@ -109,7 +109,7 @@ fn a_list_from_the_future_is_not_used_and_takes_over_when_it_begins() {
     let root = Ca::root("Root");
     let bad = root.client("bad");
     let future = Crl::of(&root).revoke(&[&bad]).with(|c| (c.number, c.this_update) = (Some(2), NOW + 60)).sign();
-    let setup = Setup::new(&[&root]).crls(&[future.clone()]);
+    let setup = Setup::new(&[&root]).crls(std::slice::from_ref(&future));
     refused(&setup.policy(), &[&bad], Reason::CrlMissing);
     assert!(setup.warnings().iter().any(|warning| warning.contains("begins only on")));
     let both = Setup::new(&[&root]).crls(&[future, root.crl(&[])]).policy();

@@ -44,7 +44,7 @@ fn missing_and_unreadable_files_have_their_kinds() {
     assert!(directory.faults()[0].message.contains("not a regular file"));
     let setup = Setup::new(&[&root]);
     let path = &setup.client.authorities[0].trust[0];
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o000)).unwrap();
     // Root reads everything: there the file loads all the same.
     if std::fs::File::open(path).is_err() {
         assert_eq!(setup.faults()[0].kind, FaultKind::Permission);
@@ -158,7 +158,7 @@ fn the_policy_id_changes_with_all_that_decides_and_with_nothing_else() {
     let (list, longer) = (root.crl(&[]), root.crl(&[&bad]));
     let a = || rule(&[Condition::Cn("a".into())]);
     let b = || named("b", &[Condition::Cn("b".into()), Condition::O("o".into())]);
-    let base = || Setup::new(&[&root]).crls(&[list.clone()]).allow(vec![a(), b()]).deny(vec![a(), b()]);
+    let base = || Setup::new(&[&root]).crls(std::slice::from_ref(&list)).allow(vec![a(), b()]).deny(vec![a(), b()]);
     let id = base().policy().id();
     assert_eq!(base().policy().id(), id, "files elsewhere, same contents");
 
@@ -186,7 +186,7 @@ fn the_policy_id_changes_with_all_that_decides_and_with_nothing_else() {
         base().allow(vec![b(), a()]),
         base().allow(vec![a()]),
         base().authority(&[&other], |_| {}),
-        Setup::new(&[&root, &other]).crls(&[list.clone()]).allow(vec![a(), b()]).deny(vec![a(), b()]),
+        Setup::new(&[&root, &other]).crls(std::slice::from_ref(&list)).allow(vec![a(), b()]).deny(vec![a(), b()]),
     ];
     let mut ids: Vec<_> = changed.iter().map(|setup| setup.policy().id()).collect();
     ids.push(id);

@@ -256,7 +256,7 @@ proptest! {
     fn a_changed_certificate_is_never_taken_for_the_one_that_was_signed((changes, cut) in changes(), which in 0..2) {
         let (root, lower, client, _) = &*VALID;
         let policy = Setup::new(&[root]).policy();
-        let change = |der: &Cert| CertificateDer::from(mutated(der, &changes, cut.clone()));
+        let change = |der: &Cert| CertificateDer::from(mutated(der, &changes, cut));
         let (leaf, lower_sent) = if which == 0 { (change(client), lower.clone()) } else { (client.clone(), change(lower)) };
         let rest = [lower_sent.clone()];
         let decision = evaluate(&Presented { leaf: &leaf, rest: &rest }, at(NOW), &policy);

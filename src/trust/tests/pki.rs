@@ -145,7 +145,7 @@ impl Ca {
     }
 }
 
-pub fn parse(der: &Cert) -> crate::trust::certificate::Certificate<'_> {
+pub(in crate::trust) fn parse(der: &Cert) -> crate::trust::certificate::Certificate<'_> {
     crate::trust::certificate::Certificate::parse(der).unwrap()
 }
 

@@ -101,7 +101,7 @@ fn multi_valued_fields_match_if_any_value_does() {
         (Condition::O("Bank".into()), true),
         (Condition::O("acme".into()), false),
     ] {
-        let decision = judge(&policy(vec![rule(&[condition.clone()])], &root), &[&client]);
+        let decision = judge(&policy(vec![rule(std::slice::from_ref(&condition))], &root), &[&client]);
         assert_eq!(decision.verdict.is_ok(), expected, "{condition:?}");
     }
 }
