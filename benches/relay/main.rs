@@ -6,8 +6,10 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
 
 use clap::Parser;
+use countersign::load::process::Family;
 use serde_json::Value;
 
 use figures::{Series, ratio};
@@ -168,6 +170,16 @@ impl Bench<'_> {
         }
     }
 
+    /// CPU µs a second of a server that nobody talks to.
+    fn cpu_at_rest(process: &Process) -> f64 {
+        let family = Family::new(process.pid()).expect("a process of ours");
+        // What the connections left behind is put away first.
+        std::thread::sleep(Duration::from_secs(2));
+        let before = family.sample();
+        std::thread::sleep(Duration::from_secs(5));
+        family.sample().since(&before).cores * 1e6
+    }
+
     /// Memory of an idle connection and CPU of an idle server.
     fn idle(&self, all: &mut serde_json::Map<String, Value>) {
         let count = self.arguments.idle.to_string();
@@ -179,6 +191,9 @@ impl Bench<'_> {
         println!("idle connection (of {count})");
         println!("  user memory   {:.2} KiB", each["rss"].as_f64().unwrap_or(f64::NAN) / 1024.0);
         println!("  CPU           {per_second:.0} µs a second, all of them together");
+        let nothing = Self::cpu_at_rest(&self.subjects[1].process);
+        println!("server without connections\n  CPU           {nothing:.0} µs a second");
+        all.insert("cpu_us_per_second_at_rest".to_owned(), nothing.into());
         all.insert("idle".to_owned(), report["server"].clone());
     }
 }

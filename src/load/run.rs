@@ -100,6 +100,9 @@ impl Setup {
         if run.html.is_some() {
             return Err(Refusal::usage("--html is not yet supported; --json FILE has the same figures"));
         }
+        if let Some(path) = run.json.as_ref().filter(|path| path.as_path() != Path::new("-")) {
+            writable(path)?;
+        }
         let written = target.target.as_deref().or(target.target_option.as_deref()).unwrap_or_default();
         let resolved = Target::resolve(written, target.sni.as_deref(), Reach::new(target.yes_remote))?;
         let family = run.pid.map(Family::new).transpose()?;
@@ -194,16 +197,24 @@ fn publish(report: &Report, json: Option<&Path>) -> Result<(), Refusal> {
     match json {
         Some(path) if path == Path::new("-") => print(&report.json()),
         Some(path) => {
-            fs::write(path, report.json()).map_err(|e| {
-                let code =
-                    if e.kind() == std::io::ErrorKind::PermissionDenied { exit::PERMISSION } else { exit::CONFIG };
-                Refusal::new(code, format!("--json {}: {e}; name a file that can be written", path.display()))
-            })?;
+            fs::write(path, report.json()).map_err(|e| unwritable(path, &e))?;
             print(&report.table());
         }
         None => print(&report.table()),
     }
     Ok(())
+}
+
+/// Finds out before the run, not after it, that its report cannot be written.
+fn writable(path: &Path) -> Result<(), Refusal> {
+    let opened = fs::OpenOptions::new().append(true).create(true).open(path);
+    opened.map(drop).map_err(|e| unwritable(path, &e))
+}
+
+fn unwritable(path: &Path, error: &std::io::Error) -> Refusal {
+    let denied = error.kind() == std::io::ErrorKind::PermissionDenied;
+    let code = if denied { exit::PERMISSION } else { exit::CONFIG };
+    Refusal::new(code, format!("--json {}: {error}; name a file that can be written", path.display()))
 }
 
 /// A reader that went away is no reason to panic.
@@ -236,7 +247,9 @@ impl<'a> Watcher<'a> {
     }
 
     fn finish(&mut self) {
-        self.seen.after = self.sample();
+        if self.seen.after.is_none() {
+            self.seen.after = self.sample();
+        }
         self.seen.steal_share = Machine::now().steal_share_since(&self.seen.machine);
         if self.drawn {
             eprint!("\r\x1b[K");
@@ -250,6 +263,8 @@ impl Observer for Watcher<'_> {
         let early = |w: Window| w.end.saturating_duration_since(Instant::now()) > Duration::from_millis(300);
         if self.setup.bounds.loop_kind == LoopKind::Hold && progress.window.is_some_and(early) {
             self.seen.open = self.sample();
+            // What follows is the end of all connections, which is no part of holding them.
+            self.seen.after = self.seen.open.clone();
         }
         if !self.terminal {
             return;

@@ -277,6 +277,17 @@ fn a_silent_server_a_closed_port_and_a_foreign_certificate_end_the_run_before_it
 }
 
 #[test]
+fn a_report_that_cannot_be_written_is_refused_before_the_run() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = serve(directory.path(), Manner::Echo, |_| {});
+    let address = server.address.to_string();
+    let pki = directory.path().display().to_string();
+    let words = ["countersign-load", "handshake", &address, "--pki", &pki, "--json", "/nowhere/at/all.json"];
+    assert_eq!(main(words.map(Into::into)), exit::CONFIG);
+    assert_eq!(server.full.load(Ordering::Relaxed), 0);
+}
+
+#[test]
 fn what_the_user_got_wrong_is_refused_before_anything_is_connected_to() {
     let directory = tempfile::tempdir().unwrap();
     for line in [
