@@ -1,7 +1,9 @@
 //! From a site's `client` table and the files that it names to a [`Policy`], with every fault and warning said.
 
+mod advice;
+
 use super::anchors::{Anchor, BySubject};
-use super::certificate::{Certificate, Key};
+use super::certificate::Certificate;
 use super::crl::Crl;
 use super::evaluate::seconds;
 use super::loader::{Loader, Located};
@@ -134,61 +136,16 @@ impl Load<'_> {
         (anchors, by_subject)
     }
 
-    fn warn_of_anchor(&mut self, anchor: &Anchor, path: &Path, line: Option<usize>, key: &str) {
-        let called = text::short(&anchor.facts.name);
-        let now = self.now;
-        let mut warn = |message: String, help: &str| self.fault_at(path, line, key, FaultKind::Warning, message, help);
-        if anchor.not_after < now {
-            let message =
-                format!("the anchor {called} expired on {}: its clients are refused", text::date(anchor.not_after));
-            warn(message, "put its successor beside it");
-        } else if anchor.not_before > now {
-            warn(
-                format!("the anchor {called} is valid only from {}", text::date(anchor.not_before)),
-                "check the clock",
-            );
-        }
-        if !anchor.is_ca {
-            let message = format!("{called} is no CA certificate: it vouches for itself alone");
-            warn(message, "trust the CA that issued it, or name it in a rule of auth = \"pin\"");
-        }
-        if !anchor.allows_client_auth {
-            let message =
-                format!("the anchor {called} has an ExtendedKeyUsage without clientAuth: its clients are refused");
-            warn(message, "trust a CA that is for client certificates");
-        }
-        if matches!(anchor.key, Key::Unsupported | Key::Rsa(..2048)) {
-            let message =
-                format!("the key of the anchor {called} is too weak or of no accepted kind: its clients are refused");
-            warn(message, "trust a CA with RSA from 2048 bits, P-256, P-384, P-521 or Ed25519");
-        }
-    }
-
     fn helpers(&mut self) -> (Vec<CertificateDer<'static>>, BySubject) {
         let mut helpers: Vec<CertificateDer<'static>> = Vec::new();
         let mut by_subject = BySubject::default();
-        let now = self.now;
         for path in &self.site.client.intermediates {
             for found in self.certificates(path, "site.client.intermediates") {
                 let Ok(certificate) = Certificate::parse(&found.what) else { continue };
                 if helpers.contains(&found.what) {
                     continue;
                 }
-                let called = text::short(&name::print(certificate.subject));
-                let mut warn = |message: String, help: &str| {
-                    let key = "site.client.intermediates";
-                    self.fault_at(path, found.line, key, FaultKind::Warning, message, help);
-                };
-                if !certificate.is_ca() {
-                    warn(format!("{called} is no CA certificate and completes no chain"), "take it out");
-                } else if certificate.is_self_issued() {
-                    warn(
-                        format!("{called} is a root: as a helper it is never trusted"),
-                        "put it into trust if you mean that",
-                    );
-                } else if certificate.not_after < now {
-                    warn(format!("{called} expired on {}", text::date(certificate.not_after)), "replace it");
-                }
+                self.warn_of_helper(&certificate, path, found.line);
                 by_subject.insert(certificate.subject, helpers.len());
                 helpers.push(found.what);
             }
@@ -232,52 +189,6 @@ impl Load<'_> {
         all
     }
 
-    /// `answers`: for each known certificate with the issuer's name, whether its key signed the CRL and may do so.
-    fn warn_of_crl(
-        &mut self,
-        found: &Located<Arc<Crl>>,
-        path: &Path,
-        key: &str,
-        answers: &[(bool, bool)],
-        expired: CrlExpired,
-    ) {
-        let crl = &found.what;
-        let issuer = text::short(&name::print(&crl.issuer));
-        let now = self.now;
-        let mut warn =
-            |message: String, help: &str| self.fault_at(path, found.line, key, FaultKind::Warning, message, help);
-        if answers.is_empty() {
-            warn(
-                format!("no certificate of {issuer} is here, so this CRL is verified only once a client presents one"),
-                "put the certificate of that CA into intermediates, and the CRL is verified at load",
-            );
-        } else if !answers.iter().any(|(signed, _)| *signed) {
-            warn(
-                format!("this CRL is not signed by any {issuer} that is known here, and is not used for those"),
-                "fetch the CRL of that very CA",
-            );
-        } else if !answers.iter().any(|(signed, may)| *signed && *may) {
-            warn(
-                format!("the KeyUsage of {issuer} does not allow to sign CRLs: this one is not used"),
-                "have the CA corrected",
-            );
-        }
-        if crl.this_update > now {
-            let message =
-                format!("this CRL of {issuer} begins only on {} and is not used before", text::date(crl.this_update));
-            warn(message, "check the clock of the CA and of this host");
-        } else if crl.next_update <= now && expired != CrlExpired::Allow {
-            let message = format!("this CRL of {issuer} ran out on {}", text::date(crl.next_update));
-            warn(message, "fetch the new one; its clients are refused once the grace of crl_expired is over");
-        }
-        if crl.has_removals() {
-            warn(
-                format!("this complete CRL of {issuer} has removeFromCRL entries; they count as revoked"),
-                "have the CA leave released certificates out",
-            );
-        }
-    }
-
     fn authority(
         &mut self,
         index: usize,
@@ -294,16 +205,7 @@ impl Load<'_> {
         self.warn_of_wide_rules(index, configured, allow.as_deref().unwrap_or_default(), &mine);
         self.warn_of_turned_issuers(index, allow.iter().flatten().chain(&deny), &mine);
         let revocation = Revocation::new(crls.to_vec(), configured.crl_missing, configured.crl_expired, self.now);
-        let uncovered = mine.iter().filter(|anchor| !revocation.is_off() && !revocation.knows(&anchor.subject));
-        let scope = self.site.client.crl_scope;
-        if configured.crl_missing == CrlMissing::Refuse && scope == CrlScope::Chain {
-            let named: Vec<String> = uncovered.map(|anchor| text::short(&anchor.facts.name)).collect();
-            for name in named {
-                let message = format!("no CRL of the anchor {name} is here: certificates that it issued are refused");
-                let help = "add its CRL, or set crl_scope = \"leaf\" or crl_missing = \"allow\"";
-                self.fault(&self.key(index, "crls"), FaultKind::Warning, message, help);
-            }
-        }
+        self.warn_of_uncovered_anchors(index, configured, &revocation, &mine);
         Some(Authority { revocation, allow, deny })
     }
 
@@ -317,46 +219,6 @@ impl Load<'_> {
                 }
                 None
             }
-        }
-    }
-
-    fn warn_of_wide_rules(
-        &mut self,
-        index: usize,
-        configured: &config::Authority,
-        allow: &[Compiled],
-        anchors: &[&Anchor],
-    ) {
-        let keys: HashSet<&[u8; 32]> = anchors.iter().map(|anchor| &anchor.spki_sha256).collect();
-        if keys.len() < 2 || matches!(self.site.client.auth, Auth::Pin | Auth::Request | Auth::Off) {
-            return;
-        }
-        for (i, rule) in allow.iter().enumerate().filter(|(_, rule)| !rule.is_narrowed()) {
-            let key = format!("{}[{i}]", self.key(index, "allow"));
-            let message = format!("{} admits that name from any of {} CAs", rule.text, keys.len());
-            let help = "add issuer = \"…\" to the rule, or give each CA its own [[site.client.authority]]";
-            let line = configured.allow.as_ref().and_then(|rules| rules.get(i)).and_then(|rule| rule.line);
-            self.fault_in_config(line, &key, FaultKind::Warning, message, help);
-        }
-    }
-
-    /// An issuer written in the order of the encoding (as `openssl x509 -issuer` prints it) matches nobody.
-    fn warn_of_turned_issuers<'r>(
-        &mut self,
-        index: usize,
-        rules: impl Iterator<Item = &'r Compiled>,
-        anchors: &[&Anchor],
-    ) {
-        let known: Vec<name::NameKey> =
-            anchors.iter().filter_map(|anchor| name::NameKey::of_der(&anchor.subject)).collect();
-        let turned: Vec<Arc<str>> = rules
-            .filter(|rule| rule.issuers().any(|key| !known.contains(key) && known.contains(&key.reversed())))
-            .map(|rule| rule.text.clone())
-            .collect();
-        for text in turned {
-            let message = format!("{text} names an anchor the wrong way round, and matches nobody");
-            let help = "write the most specific part first: CN=…,O=…,C=…";
-            self.fault(&self.key(index, "allow"), FaultKind::Warning, message, help);
         }
     }
 
