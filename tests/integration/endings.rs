@@ -4,8 +4,12 @@ use crate::world::World;
 use crate::world::backend::{
     Backend, Conversation, End, answer_after_end, echo, reset_after_first_bytes, send_then_finish, swallow,
 };
-use crate::world::client::{ClientSpec, Ending, TLS12, TLS13};
+use crate::world::client::{Client, ClientSpec, Ending, TLS12, TLS13, Tickets};
 use crate::world::config::ConfigText;
+use crate::world::pki::SERVER_NAME;
+use crate::world::server::Server;
+use rustls::ClientConfig;
+use std::io::Write;
 use std::sync::Arc;
 
 const BOTH: [&[&rustls::SupportedProtocolVersion]; 2] = [TLS12, TLS13];
@@ -137,7 +141,6 @@ fn a_backends_reset_after_the_client_has_ended_is_no_orderly_end_either() {
 
 #[test]
 fn a_garbled_record_ends_the_connection_and_the_backend_sees_no_orderly_end() {
-    use std::io::Write;
     let world = World::new();
     let (server, backend) = world.serve_before(swallow());
     let mut client = ClientSpec::new(&world.pki).connect(server.address());
@@ -152,6 +155,93 @@ fn a_garbled_record_ends_the_connection_and_the_backend_sees_no_orderly_end() {
     assert_eq!(backend.wait_end(0).end, Some(End::Reset));
     let line = server.audit_of(client.address, "closed");
     assert_ne!(line["close_reason"], "done", "{line}");
+}
+
+/// A client whose last handshake bytes, data, and what `end` adds leave in one write.
+fn all_at_once(world: &World, server: &Server, config: &Arc<ClientConfig>, end: impl Fn(&mut Client)) -> Client {
+    let mut client = Client::connect(config, SERVER_NAME, server.address());
+    client.tls.writer().write_all(b"behind Finished").unwrap();
+    while client.tls.is_handshaking() {
+        while client.tls.wants_write() {
+            client.tls.write_tls(&mut client.tcp).unwrap();
+        }
+        client.tls.read_tls(&mut client.tcp).unwrap();
+        client.tls.process_new_packets().unwrap();
+    }
+    end(&mut client);
+    let mut bytes = Vec::new();
+    while client.tls.wants_write() {
+        client.tls.write_tls(&mut bytes).unwrap();
+    }
+    client.tcp.write_all(&bytes).unwrap();
+    assert!(world.path().exists());
+    client
+}
+
+#[test]
+fn data_and_the_end_right_behind_finished_are_neither_lost_nor_reordered() {
+    let world = World::new();
+    let (server, backend) = world.serve_before(answer_after_end(b"heard you"));
+    let mut index = 0;
+    for versions in BOTH {
+        let config = ClientSpec::new(&world.pki).versions(versions).tickets(&Tickets::new()).build();
+        for resumed in [false, true] {
+            let mut client = all_at_once(&world, &server, &config, |client| client.tls.send_close_notify());
+            client.finish_tcp();
+            assert_eq!(client.read_to_end(), (b"heard you".to_vec(), Ending::CloseNotify), "{versions:?}");
+            assert_eq!(client.resumed(), resumed, "{versions:?}");
+            let seen = backend.wait_end(index);
+            assert_eq!((seen.received.as_slice(), seen.end), (&b"behind Finished"[..], Some(End::Fin)));
+            index += 1;
+        }
+    }
+}
+
+#[test]
+fn a_truncation_right_behind_finished_is_no_orderly_end() {
+    let world = World::new();
+    let (server, backend) = world.serve_before(swallow());
+    let config = ClientSpec::new(&world.pki).build();
+    let client = all_at_once(&world, &server, &config, |_| {});
+    client.finish_tcp();
+    assert_eq!(server.audit_of(client.address, "closed")["close_reason"], "truncated");
+    assert_eq!(backend.wait_end(0).end, Some(End::Reset));
+}
+
+#[test]
+fn all_that_a_backend_sent_before_it_closed_arrives_however_slowly_it_is_read() {
+    let world = World::new();
+    let much = Arc::new(|mut conversation: Conversation| {
+        conversation.read();
+        for _ in 0..64 {
+            conversation.send(&[9; 64 << 10]);
+        }
+    });
+    let (server, _backend) = world.serve_before(much);
+    for versions in BOTH {
+        let mut client = ClientSpec::new(&world.pki).versions(versions).connect(server.address());
+        client.handshake().unwrap();
+        client.send(b"go").unwrap();
+        let mut read = 0;
+        for pause in [50, 50, 50, 0] {
+            std::thread::sleep(std::time::Duration::from_millis(pause));
+            read += client.read().unwrap().len();
+        }
+        let (rest, ending) = client.read_to_end();
+        assert_eq!((read + rest.len(), ending), (4 << 20, Ending::CloseNotify), "{versions:?}");
+    }
+}
+
+#[test]
+fn a_client_that_only_connects_and_leaves_in_order_is_seen_as_such() {
+    let world = World::new();
+    let (server, backend) = world.serve_before(echo());
+    let mut client = ClientSpec::new(&world.pki).connect(server.address());
+    client.handshake().unwrap();
+    client.close_notify();
+    assert_eq!(client.read_to_end(), (Vec::new(), Ending::CloseNotify));
+    assert_eq!(backend.wait_end(0).end, Some(End::Fin));
+    assert_eq!(server.audit_of(client.address, "closed")["close_reason"], "done");
 }
 
 #[test]

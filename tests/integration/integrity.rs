@@ -223,3 +223,35 @@ fn a_slow_reader_holds_the_other_side_back_and_memory_stays_small() {
     }
     client.read_exactly(8 << 20).unwrap();
 }
+
+#[test]
+fn a_backend_that_does_not_read_holds_the_client_back_and_memory_stays_small() {
+    let world = World::new();
+    let held: std::sync::Mutex<Vec<Conversation>> = std::sync::Mutex::default();
+    let deaf: Script = Arc::new(move |conversation| held.lock().unwrap().push(conversation));
+    let (server, _backend) = world.serve_before(deaf);
+    let fill = |client: &mut Client| {
+        client.handshake().unwrap();
+        client.tcp.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+        let mut sent = 0;
+        while sent < 256 << 20 && client.send(&[1; 64 << 10]).is_ok() {
+            sent += 64 << 10;
+        }
+        assert!(sent < 256 << 20, "nothing held it back");
+    };
+    let spec = ClientSpec::new(&world.pki);
+    let open = |count: usize| -> Vec<Client> {
+        let one = |_| {
+            let mut client = spec.connect(server.address());
+            fill(&mut client);
+            client
+        };
+        (0..count).map(one).collect()
+    };
+    let _warm = open(2);
+    let before = server.process.resident_kib();
+    let _stuck = open(16);
+    let grown = server.process.resident_kib().saturating_sub(before);
+    println!("{grown} KiB for 16 connections whose bytes nobody takes");
+    assert!(grown < 10 << 10, "{grown} KiB for 16 connections whose bytes nobody takes");
+}

@@ -59,3 +59,19 @@ fn a_source_has_no_more_full_handshakes_a_second_than_it_may_but_resumes_freely(
     resumed.echo(b"x").unwrap();
     assert!(resumed.resumed());
 }
+
+#[test]
+fn silent_clients_may_hold_the_handshakes_up_until_their_deadline_and_no_longer() {
+    let world = World::new();
+    let backend = Backend::tcp(echo());
+    let limits = "handshakes_in_flight = 2\nhandshake_timeout = \"1s\"";
+    let server = world.serve(&ConfigText::new(&backend.server).limits(limits));
+    let spec = ClientSpec::new(&world.pki);
+    let mut open = spec.connect(server.address());
+    open.echo(b"before").unwrap();
+    let silent: Vec<_> = (0..6).map(|_| std::net::TcpStream::connect(server.address()).unwrap()).collect();
+    let mut waits = spec.connect(server.address());
+    open.echo(b"open connections do not notice").unwrap();
+    waits.echo(b"its turn comes").unwrap();
+    drop(silent);
+}

@@ -26,6 +26,7 @@ mod proxy_inbound;
 mod proxy_programs;
 mod refusals;
 mod resumption;
+mod running;
 mod shutdown;
 mod tls_options;
 mod world;
