@@ -31,6 +31,12 @@ pub const PATH_INTERMEDIATES_SEARCHED_MAX: usize = 8;
 pub const ANCHORS_SAME_NAME_MAX: usize = 16;
 /// Extensions of a certificate or CRL; real ones have about ten.
 pub const EXTENSIONS_MAX: usize = 64;
+/// Attributes of a distinguished name; real ones have about five.
+pub const NAME_ATTRIBUTES_MAX: usize = 128;
+/// Alternative names of a certificate: each rule may look at each, before anybody has vouched for them.
+pub const ALTERNATIVE_NAMES_MAX: usize = 512;
+/// Bytes of a URI that a wildcard is tried on; a SPIFFE identity has at most 2048.
+pub const URI_MATCHED_BYTES_MAX: usize = 4096;
 /// Bytes of a reason's detail.
 pub const REASON_DETAIL_BYTES_MAX: usize = 1024;
 /// Bytes of one name inside a detail.

@@ -285,6 +285,9 @@ fn general_names(bytes: &[u8]) -> Result<Vec<GeneralName<'_>>, Malformed> {
     let mut names = Vec::new();
     while !reader.at_end() {
         let value = reader.any()?;
+        if names.len() >= limits::ALTERNATIVE_NAMES_MAX {
+            return Err(Malformed);
+        }
         names.push(match value.tag {
             0x81 => GeneralName::Email(value.content),
             0x82 => GeneralName::Dns(value.content),

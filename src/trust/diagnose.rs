@@ -4,12 +4,43 @@
 //! a rule names it, it is a helper's or an anchor's own issuer, the certificate says that one of the anchors issued
 //! its issuer (AuthorityKeyIdentifier), or it differs from an anchor's name in the common name alone.
 
+use super::anchors::Anchor;
 use super::certificate::{Certificate, directory_names};
 use super::name::{self, NameKey};
 use super::path::{self, Search};
-use super::policy::Policy;
+use super::policy::{Authority, Policy};
 use super::verify::{self, Failure};
 use super::{Reason, text};
+use rustls_pki_types::CertificateDer;
+use std::collections::{HashMap, HashSet};
+
+/// Names of CAs that are known at a site besides its anchors and helpers, gathered at load: a stranger's chain shall not
+/// cost a look at every certificate.
+#[derive(Debug, Default)]
+pub(super) struct Acquaintances {
+    /// Issuers that rules name.
+    in_rules: HashSet<NameKey>,
+    /// Issuers (content of the SEQUENCE) of helper intermediates.
+    of_helpers: HashSet<Box<[u8]>>,
+    /// The names of anchors without their common names, where an organization is named, with the anchor's text.
+    organizations: HashMap<NameKey, String>,
+}
+
+impl Acquaintances {
+    pub(super) fn of(anchors: &[Anchor], helpers: &[CertificateDer<'_>], authorities: &[Authority]) -> Acquaintances {
+        let rules = authorities.iter().flat_map(|authority| authority.allow.iter().flatten().chain(&authority.deny));
+        let parsed = helpers.iter().filter_map(|helper| Certificate::parse(helper).ok());
+        let organizations = anchors.iter().filter_map(|anchor| {
+            let rest = NameKey::of_der(&anchor.subject)?.without_cn();
+            rest.has_organization().then(|| (rest, text::short(&anchor.facts.name)))
+        });
+        Acquaintances {
+            in_rules: rules.flat_map(|rule| rule.issuers().cloned()).collect(),
+            of_helpers: parsed.filter(|helper| !helper.is_self_issued()).map(|helper| helper.issuer.into()).collect(),
+            organizations: organizations.collect(),
+        }
+    }
+}
 
 /// The failure of a search that found no candidate. `chain_len` counts what the client sent, the leaf included.
 pub(super) fn no_path(leaf: &Certificate<'_>, search: &Search<'_>, policy: &Policy, chain_len: usize) -> Failure {
@@ -78,25 +109,13 @@ fn known(certificate: &Certificate<'_>, policy: &Policy) -> Option<String> {
     {
         return Some(format!("the anchor {} issued it", text::short(&anchor.facts.name)));
     }
-    let key = NameKey::of_der(name)?;
-    let in_a_rule = |rules: &[super::rules::Compiled]| rules.iter().flat_map(|rule| rule.issuers()).any(|n| *n == key);
-    if policy.authorities.iter().any(|a| in_a_rule(&a.deny) || a.allow.as_deref().is_some_and(in_a_rule)) {
-        return Some("a rule names it".to_owned());
-    }
-    let issues_ours = |der: &rustls_pki_types::CertificateDer<'_>| {
-        Certificate::parse(der).is_ok_and(|ours| ours.issuer == name && !ours.is_self_issued())
-    };
-    if policy.helpers.iter().any(issues_ours) {
+    if policy.acquaintances.of_helpers.contains(name) {
         return Some("it issued a helper intermediate".to_owned());
     }
-    let kin = key.without_cn();
-    let is_kin = |anchor: &&super::anchors::Anchor| {
-        NameKey::of_der(&anchor.subject).is_some_and(|anchor| anchor.without_cn() == kin)
-    };
-    if kin.has_organization()
-        && let Some(anchor) = policy.anchors.iter().find(is_kin)
-    {
-        return Some(format!("it is of the same organization as the anchor {}", text::short(&anchor.facts.name)));
+    let key = NameKey::of_der(name)?;
+    if policy.acquaintances.in_rules.contains(&key) {
+        return Some("a rule names it".to_owned());
     }
-    None
+    let kin = policy.acquaintances.organizations.get(&key.without_cn())?;
+    Some(format!("it is of the same organization as the anchor {kin}"))
 }

@@ -126,18 +126,23 @@ pub(super) fn judge(
         let Failure { reason, verify, detail } = failure;
         Err(Box::new(Refusal { reason, detail: text::detail(&detail), leaf, chain_len, verify }))
     };
-    let read = check_size(presented, policy).map_err(|failure| ("size", failure)).and_then(|()| {
-        let certificate = Certificate::parse(presented.leaf).map_err(|_| ("encoding", malformed()))?;
-        let leaf = Leaf::of(&certificate).map_err(|_| ("encoding", malformed()))?;
-        Ok((certificate, Arc::new(leaf)))
-    });
+    let too_big = check_size(presented, policy).err();
+    let read = match &too_big {
+        Some(failure) if presented.leaf.len() > policy.chain_bytes_max => Err(failure.clone()),
+        _ => read_leaf(presented.leaf),
+    };
     let (certificate, leaf) = match read {
         Ok(read) => read,
-        Err((step, failure)) => {
-            trace.note(step, Outcome::Fail, || ("leaf".to_owned(), failure.detail.clone()));
+        Err(failure) => {
+            let failure = too_big.unwrap_or(failure);
+            trace.note("encoding", Outcome::Fail, || ("leaf".to_owned(), failure.detail.clone()));
             return refuse(failure, None);
         }
     };
+    if let Some(failure) = too_big {
+        trace.note("size", Outcome::Fail, || (String::new(), failure.detail.clone()));
+        return refuse(failure, Some(leaf));
+    }
     let checked = parse_again(presented.leaf, &certificate)
         .and_then(|end_entity| Ok((end_entity, Subject::of(&certificate, &leaf).map_err(|_| malformed())?)));
     let (end_entity, subject) = match checked {
@@ -154,6 +159,12 @@ pub(super) fn judge(
         Ok(admitted) => Ok(Arc::new(admitted.into_admission(presented, leaf, policy, moment))),
         Err(failure) => refuse(failure, Some(leaf)),
     }
+}
+
+fn read_leaf<'a>(der: &'a CertificateDer<'a>) -> Result<(Certificate<'a>, Arc<Leaf>), Failure> {
+    let certificate = Certificate::parse(der).map_err(|_| malformed())?;
+    let leaf = Leaf::of(&certificate).map_err(|_| malformed())?;
+    Ok((certificate, Arc::new(leaf)))
 }
 
 fn malformed() -> Failure {

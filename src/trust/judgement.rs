@@ -379,5 +379,5 @@ fn no_rule(allow: &[Compiled], path: &Path<'_, '_>) -> String {
 }
 
 fn named(name: &str) -> Identity {
-    Identity::new(format!("name:{}", text::short(name)))
+    Identity::new(format!("name:{}", text::escaped(name)))
 }

@@ -5,6 +5,7 @@ mod advice;
 use super::anchors::{Anchor, BySubject};
 use super::certificate::Certificate;
 use super::crl::Crl;
+use super::diagnose::Acquaintances;
 use super::evaluate::seconds;
 use super::loader::{Loader, Located};
 use super::policy::{Authority, Policy, crl_facts};
@@ -66,11 +67,12 @@ impl Load<'_> {
             epoch,
             auth: client.auth,
             advertised,
+            acquaintances: Acquaintances::of(&anchors, &helpers, &authorities),
+            crls: crl_facts(&authorities),
             anchors,
             anchors_by_subject,
             helpers,
             helpers_by_subject,
-            crls: crl_facts(&authorities),
             authorities,
             crl_scope: client.crl_scope,
             max_depth: client.max_depth,

@@ -6,6 +6,7 @@
 
 use super::der::{self, Malformed, Reader, Value, tag};
 use super::text;
+use crate::config::limits;
 use std::borrow::Cow;
 
 /// One `type=value`.
@@ -47,10 +48,12 @@ pub(super) const CN: &[u8] = &[0x55, 4, 3];
 pub(super) const O: &[u8] = &[0x55, 4, 10];
 pub(super) const OU: &[u8] = &[0x55, 4, 11];
 
-/// The RDNs of a name, in the order of the encoding (least specific first). `name` is the content of its SEQUENCE.
+/// The RDNs of a name, in the order of the encoding (least specific first). `name` is the content of its SEQUENCE. One
+/// with more than `limits::NAME_ATTRIBUTES_MAX` attributes is refused.
 pub(super) fn rdns(name: &[u8]) -> Result<Vec<Vec<Attribute<'_>>>, Malformed> {
     let mut reader = Reader::new(name);
     let mut all = Vec::new();
+    let mut attributes = 0;
     while !reader.at_end() {
         let mut set = Reader::new(reader.expect(tag::SET)?.content);
         let mut rdn = Vec::with_capacity(1);
@@ -60,6 +63,10 @@ pub(super) fn rdns(name: &[u8]) -> Result<Vec<Vec<Attribute<'_>>>, Malformed> {
             let value = pair.any()?;
             pair.end()?;
             rdn.push(Attribute { oid, value });
+            attributes += 1;
+            if attributes > limits::NAME_ATTRIBUTES_MAX {
+                return Err(Malformed);
+            }
         }
         if rdn.is_empty() {
             return Err(Malformed);

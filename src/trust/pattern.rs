@@ -4,6 +4,7 @@
 //! reader could take for something else (`..`, `%2f`, an empty one). An odd name can still be named exactly.
 
 use super::text;
+use crate::config::limits;
 
 /// A pattern over DNS names, without regard to case.
 #[derive(Debug)]
@@ -79,7 +80,10 @@ impl UriPattern {
         }
         let (head, path) = self.written.as_bytes().split_at(self.path_at);
         // A query or fragment is no path: only an exact rule can mean such a URI.
-        if uri.iter().any(|byte| matches!(byte, b'?' | b'#')) || uri.len() < head.len() || path_at(uri) != head.len() {
+        if uri.len() > limits::URI_MATCHED_BYTES_MAX || uri.iter().any(|byte| matches!(byte, b'?' | b'#')) {
+            return false;
+        }
+        if uri.len() < head.len() || path_at(uri) != head.len() {
             return false;
         }
         let (uri_head, uri_path) = uri.split_at(head.len());

@@ -1,6 +1,7 @@
 //! All that decides about the clients of one site, as one immutable value.
 
 use super::anchors::{Anchor, BySubject};
+use super::diagnose::Acquaintances;
 use super::revocation::Revocation;
 use super::rules::Compiled;
 use super::{PolicyId, name};
@@ -19,6 +20,7 @@ pub struct Policy {
     pub(super) helpers: Vec<CertificateDer<'static>>,
     pub(super) helpers_by_subject: BySubject,
     pub(super) authorities: Vec<Authority>,
+    pub(super) acquaintances: Acquaintances,
     pub(super) crls: Vec<CrlFacts>,
     pub(super) crl_scope: CrlScope,
     pub(super) max_depth: usize,

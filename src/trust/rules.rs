@@ -2,6 +2,7 @@
 //!
 //! Each condition looks at one kind of value and at no other: a common name never satisfies `dns`, a URI never `dns`, a
 //! DNS name never `cn`. Values are compared whole, so that a NUL or a newline in one can never cut it short.
+//! `policy_oid` looks at what the leaf's CertificatePolicies list; no policy processing along the path is done.
 
 use super::certificate::{Certificate, GeneralName};
 use super::der::{self, Malformed};

@@ -45,6 +45,13 @@ pub(super) fn ascii(bytes: &[u8]) -> String {
     out
 }
 
+/// The whole text, escaped.
+pub(super) fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    text.chars().for_each(|c| push_escaped(c, &mut out));
+    out
+}
+
 /// For a detail: escaped, at most `limits::REASON_DETAIL_BYTES_MAX` bytes.
 pub(super) fn detail(text: &str) -> String {
     cut(text, limits::REASON_DETAIL_BYTES_MAX)

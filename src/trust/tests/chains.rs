@@ -320,6 +320,8 @@ fn a_chain_is_bounded_in_certificates_and_bytes() {
     admitted(&policy, &chain);
     chain.push(&others[7]);
     refused(&policy, &chain, Reason::ChainTooBig);
+    // The log still tells whose chain it was.
+    assert_eq!(judge(&policy, &chain).verdict.unwrap_err().leaf.unwrap().subject, "CN=acme");
     let bytes = |max| Setup::new(&[&root]).with(|setup| setup.chain_bytes_max = max).policy();
     admitted(&bytes(client.len()), &[&client]);
     refused(&bytes(client.len() - 1), &[&client], Reason::ChainTooBig);
@@ -385,6 +387,15 @@ fn what_is_no_certificate_is_refused_wherever_it_stands() {
     trailing.push(0);
     refused(&policy, &[&CertificateDer::from(trailing)], Reason::BadEncoding);
     admitted(&policy, &[&client]);
+}
+
+#[test]
+fn a_certificate_with_a_thousand_names_is_refused_before_any_rule_looks_at_them() {
+    let root = Ca::root("Root");
+    let policy = Setup::new(&[&root]).policy();
+    let with = |count| root.client_with("acme", |params| (0..count).for_each(|i| san(params, "dns", &format!("n{i}"))));
+    admitted(&policy, &[&with(limits::ALTERNATIVE_NAMES_MAX)]);
+    refused(&policy, &[&with(limits::ALTERNATIVE_NAMES_MAX + 1)], Reason::BadEncoding);
 }
 
 #[test]

@@ -7,5 +7,6 @@ mod crls;
 mod files;
 mod hostile;
 mod modes;
+mod openssl;
 pub(crate) mod pki;
 mod rules;
