@@ -93,13 +93,16 @@ async fn serve_admitted<H: Host>(
         async { Cause::Asked(live.signal.asked().await) },
         expiry(host.reactor(), &**host, not_after),
     );
-    let remains = transfer.run(first, entry.limits.idle_timeout, stop).await;
-    let reason = remains.cause.as_ref().map_or(CloseReason::Done, Cause::close_reason);
-    if let Some(Cause::Tls { our_alert, peer_alert, detail }) = &remains.cause {
+    let cause = transfer.run(first, entry.limits.idle_timeout, stop).await;
+    let remains = transfer.into_remains();
+    let reason = cause.as_ref().map_or(CloseReason::Done, Cause::close_reason);
+    if let Some(Cause::Tls { our_alert, peer_alert, detail }) = &cause {
         account.alerts(*our_alert, *peer_alert, detail);
     }
     host.closed(account.record(Event::Closed, Some(reason)));
-    finish(host, client, backend, remains).await;
+    if let Some(cause) = cause {
+        finish(host, client, backend, cause, remains).await;
+    }
     drop(seat);
 }
 
@@ -118,9 +121,8 @@ async fn turn_away<H: Host>(
 }
 
 /// Closes both sockets as the cause demands (contract section 3).
-async fn finish<H: Host>(host: &Rc<H>, client: Socket, backend: Socket, remains: Remains) {
-    let Remains { cause, upward_done, downward_done, mid_record, mut replies, mut session } = remains;
-    let Some(cause) = cause else { return };
+async fn finish<H: Host>(host: &Rc<H>, client: Socket, backend: Socket, cause: Cause, remains: Remains) {
+    let Remains { upward_done, downward_done, mid_record, mut replies, mut session } = remains;
     if !upward_done && cause != Cause::BackendReset {
         // The client's bytes ended in no orderly way, and the backend must not take it for one.
         backend.reset_on_close();

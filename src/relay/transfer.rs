@@ -52,8 +52,6 @@ struct Marks {
 
 /// What the transfer leaves for the one who closes the sockets.
 pub(super) struct Remains {
-    /// `None`: both directions ended in order.
-    pub cause: Option<Cause>,
     /// The backend already has the client's orderly end.
     pub upward_done: bool,
     /// The client already has the backend's orderly end.
@@ -85,7 +83,9 @@ impl<'a, H: Host> Transfer<'a, H> {
 
     /// Moves bytes until both directions have ended, one breaks, nothing moves for `idle_timeout`, or `stop` resolves.
     /// `first` goes to the backend before anything else; its last `early` bytes are the client's.
-    pub async fn run(self, first: First, idle_timeout: Duration, stop: impl Future<Output = Cause>) -> Remains {
+    ///
+    /// `None`: both directions ended in order.
+    pub async fn run(&self, first: First, idle_timeout: Duration, stop: impl Future<Output = Cause>) -> Option<Cause> {
         let both = async {
             let ends = futures_lite::future::try_zip(self.upward(first), self.downward()).await?;
             match ends {
@@ -98,9 +98,12 @@ impl<'a, H: Host> Transfer<'a, H> {
             Err(futures_lite::future::or(stop, futures_lite::future::or(self.idle(idle_timeout), self.watch_client()))
                 .await)
         };
-        let cause = futures_lite::future::or(both, interrupted).await.err();
+        futures_lite::future::or(both, interrupted).await.err()
+    }
+
+    /// What is left when it is over.
+    pub fn into_remains(self) -> Remains {
         Remains {
-            cause,
             upward_done: self.marks.upward_done.get(),
             downward_done: self.marks.downward_done.get(),
             mid_record: self.marks.sending.get(),

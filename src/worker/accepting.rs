@@ -171,10 +171,11 @@ fn start(gate: &Gate, door: &Door, socket: Socket) {
     let entry = plan.snapshot.entries()[listener].clone();
     let (live, tenancy) = worker.admit(&entry, &plan.counters, plan.gauges[listener].enter());
     let conn_id = live.conn_id;
-    let connection = serve(plan.clone(), entry, socket, live);
+    // Boxed here, not in the task: an async block would keep room for what it moves into the box.
+    let connection = CatchPanic { future: Box::pin(serve(plan.clone(), entry, socket, live)) };
     plan.clone().reactor().spawn(async move {
         let tenancy: Tenancy = tenancy;
-        if (CatchPanic { future: Box::pin(connection) }).await.is_err() {
+        if connection.await.is_err() {
             plan.counters.task_panics.increment();
             tracing::error!(%conn_id, "a fault of ours ended this connection alone; please report it");
         }
