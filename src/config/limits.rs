@@ -179,3 +179,5 @@ pub const DEMO_READ_TIME_MAX: Duration = Duration::from_secs(60);
 pub const REJUDGED_PER_TURN: usize = 16;
 /// For a worker's loop to turn after it was woken, before it counts as stuck. Below a kubelet's patience of a second.
 pub const WORKER_TURN_TIME_MAX: Duration = Duration::from_millis(700);
+/// How long a backend may take to end after its client said goodbye and vanished.
+pub const GONE_CLIENT_MS: u64 = 1000;

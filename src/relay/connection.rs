@@ -88,6 +88,7 @@ async fn serve_admitted<H: Host>(
     first.extend_from_slice(&early);
     host.accepted(account.record(Event::Accepted, None));
     let first = First { bytes: first, early: early.len(), peer_closed };
+    drop(early);
     let transfer = Transfer::new(host, &account, (&client, &backend), session);
     let stop = futures_lite::future::or(
         async { Cause::Asked(live.signal.asked().await) },

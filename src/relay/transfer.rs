@@ -114,10 +114,13 @@ impl<'a, H: Host> Transfer<'a, H> {
 
     /// Client to backend.
     async fn upward(&self, first: First) -> Result<DirectionEnd, Cause> {
-        if !first.bytes.is_empty() && !self.to_backend(first.bytes, first.early).await {
+        let First { bytes, early, peer_closed } = first;
+        if bytes.is_empty() {
+            self.host.shelf().give(bytes);
+        } else if !self.to_backend(bytes, early).await {
             return Ok(DirectionEnd::ReceiverGone);
         }
-        let mut closed = first.peer_closed;
+        let mut closed = peer_closed;
         let mut sizing = Sizing::new();
         while !closed {
             let lease = match self.client.receive(sizing.size()).await {
@@ -203,7 +206,9 @@ impl<'a, H: Host> Transfer<'a, H> {
         }
         let mut out = std::mem::take(&mut *self.replies.borrow_mut());
         self.session.borrow_mut().close_notify(&mut out);
-        if self.to_client(out).await.is_err() || self.client.shutdown_send().is_err() {
+        let told = self.to_client(out).await.is_ok() && self.client.shutdown_send().is_ok();
+        // A client that ended in order and is gone before our own close_notify has missed nothing.
+        if !told && !self.marks.upward_done.get() {
             return Ok(DirectionEnd::ReceiverGone);
         }
         self.marks.downward_done.set(true);
@@ -296,9 +301,13 @@ impl<'a, H: Host> Transfer<'a, H> {
             match self.client.receive(Size::Small).await {
                 Ok(Some(_)) => {}
                 Ok(None) => std::future::pending().await,
-                Err(_) => return Cause::ClientReset,
+                Err(_) => break,
             }
         }
+        // It said goodbye and went, as many clients do. A backend that ends now as well ended in order.
+        let patience = Duration::from_millis(limits::GONE_CLIENT_MS);
+        self.host.reactor().sleep_until(self.host.reactor().now() + patience).await;
+        Cause::ClientReset
     }
 }
 
