@@ -3,7 +3,7 @@
 
 use crate::world::World;
 use crate::world::backend::{Backend, echo};
-use crate::world::client::{ClientSpec, Ending};
+use crate::world::client::{ClientSpec, Ending, TLS12, TLS13};
 use crate::world::config::ConfigText;
 use crate::world::pki::LeafSpec;
 use crate::world::server::Server;
@@ -128,4 +128,41 @@ fn a_connection_ends_with_its_clients_certificate_unless_told_otherwise() {
     let line = server.audit_of(address, "closed");
     assert_eq!(line["close_reason"], "certificate_expired", "{line}");
     stays.echo(b"still here").unwrap();
+}
+
+#[test]
+fn a_client_that_never_reads_is_idle_once_nothing_moves() {
+    let world = World::new();
+    let endless = std::sync::Arc::new(
+        |mut conversation: crate::world::backend::Conversation| {
+            while conversation.send(&[7; 64 << 10]) {}
+        },
+    );
+    let backend = Backend::tcp(endless);
+    let server = world.serve(&ConfigText::new(&backend.server).limits("idle_timeout = \"1s\""));
+    for versions in [TLS12, TLS13] {
+        let mut client = ClientSpec::new(&world.pki).versions(versions).connect(server.address());
+        client.handshake().unwrap();
+        let line = server.audit_of(client.address, "closed");
+        assert_eq!(line["close_reason"], "idle_timeout", "{line}");
+    }
+}
+
+#[test]
+fn a_half_closed_connection_is_idle_once_nothing_moves() {
+    let world = World::new();
+    let mute = std::sync::Arc::new(|mut conversation: crate::world::backend::Conversation| {
+        conversation.drain();
+        std::thread::sleep(Duration::from_secs(6));
+    });
+    let backend = Backend::tcp(mute);
+    let server = world.serve(&ConfigText::new(&backend.server).limits("idle_timeout = \"1s\""));
+    let mut client = ClientSpec::new(&world.pki).connect(server.address());
+    client.handshake().unwrap();
+    client.close_notify();
+    let start = Instant::now();
+    let (_, ending) = client.read_to_end();
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    assert_ne!(ending, Ending::Silence);
+    assert_eq!(server.audit_of(client.address, "closed")["close_reason"], "idle_timeout");
 }

@@ -121,6 +121,21 @@ fn its_clients_get_in_and_each_broken_one_is_refused_for_its_fault() {
 }
 
 #[test]
+fn its_clients_get_in_with_every_kind_of_key() {
+    let world = fresh();
+    let backend = Backend::tcp(echo());
+    let server = world.serve(&config(&backend));
+    for kind in ["p256", "p384", "ed25519", "rsa2048", "rsa3072"] {
+        pki(&world, &["client", kind, "--key-type", kind]);
+        for versions in [TLS12, TLS13] {
+            let mut client =
+                spec(&world, &credential(&world, &format!("pki/{kind}"))).versions(versions).connect(server.address());
+            client.echo(b"x").unwrap_or_else(|ending| panic!("{kind} {versions:?}: {ending:?}"));
+        }
+    }
+}
+
+#[test]
 fn a_revoked_client_is_refused_and_another_is_not() {
     let world = fresh();
     pki(&world, &["client", "good"]);

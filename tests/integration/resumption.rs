@@ -5,7 +5,7 @@ use crate::world::World;
 use crate::world::backend::{Backend, echo};
 use crate::world::client::{Client, ClientSpec, TLS12, TLS13, Tickets};
 use crate::world::config::{BackendText, ConfigText, ListenerText, SiteText};
-use crate::world::pki::{CLIENT_IDENTITY, KeyKind, LeafSpec, SERVER_NAME};
+use crate::world::pki::{CLIENT_IDENTITY, Ca, KeyKind, LeafSpec, SERVER_NAME};
 use crate::world::server::Server;
 use crate::world::wait::{SOON, until};
 use rustls::ClientConfig;
@@ -83,6 +83,40 @@ fn a_ticket_of_a_site_without_certificates_does_not_open_one_that_demands_them()
         assert_eq!(server.audit_of(client.address, "refused")["reason"], "no_cert");
         assert_eq!(backend.connections(), connections);
     }
+}
+
+#[test]
+fn a_ticket_of_a_listener_that_trusts_others_does_not_open_this_one() {
+    let world = World::new();
+    let others = Ca::root("Other clients' CA");
+    world.write("other-ca.pem", &others.pem);
+    let guest = others.leaf(&LeafSpec::client("guest"));
+    let backend = Backend::tcp(echo());
+    let mut config = two_listeners(&backend.server);
+    config.sites[1].client = "trust = [\"other-ca.pem\"]".to_owned();
+    let server = world.serve(&config);
+    for versions in BOTH {
+        let config = ClientSpec::with(&world.pki, &guest).versions(versions).tickets(&Tickets::new()).build();
+        visit(&config, SERVER_NAME, server.listener("open"));
+        assert!(visit(&config, SERVER_NAME, server.listener("open")).0, "it resumes where it came from");
+        let connections = backend.connections();
+        let mut client = Client::connect(&config, SERVER_NAME, server.listener("public"));
+        assert!(client.echo(b"ping").is_err(), "a guest elsewhere came in here in {versions:?}");
+        drop(client.tcp);
+        assert_eq!(server.audit_of(client.address, "refused")["reason"], "unknown_issuer");
+        assert_eq!(backend.connections(), connections);
+    }
+}
+
+#[test]
+fn a_full_handshake_gives_two_tickets_and_a_resumption_one() {
+    let world = World::new();
+    let (server, _backend) = world.serve_before(echo());
+    let (config, tickets) = keeping_tickets(&world, TLS13);
+    visit(&config, SERVER_NAME, server.address());
+    assert_eq!(tickets.count(), 2);
+    assert!(visit(&config, SERVER_NAME, server.address()).0);
+    assert_eq!(tickets.count(), 2, "one used, one given");
 }
 
 #[test]

@@ -93,3 +93,13 @@ fn a_closed_standard_error_does_not_end_it() {
     let status = std::process::Command::new("kill").args(["-TERM", pid.trim()]).status().unwrap();
     assert!(status.success(), "it is gone");
 }
+
+#[test]
+fn a_unix_sockets_path_is_relative_to_the_configuration_too() {
+    let world = World::new();
+    let _backend = Backend::unix(world.path(), echo());
+    let config = ConfigText::new("unix:backend.sock").write(world.path());
+    let mut elsewhere = command(Path::new("/"));
+    let server = Server::from_command(world.path(), elsewhere.arg("run").arg("-c").arg(&config));
+    ClientSpec::new(&world.pki).connect(server.address()).echo(b"x").unwrap();
+}

@@ -4,7 +4,7 @@ use crate::world::World;
 use crate::world::backend::{Backend, echo, send_then_finish};
 use crate::world::client::{Client, ClientSpec, TLS12, TLS13};
 use crate::world::config::{ConfigText, SiteText};
-use crate::world::peers::s_client;
+use crate::world::peers::{openssl, s_client};
 use crate::world::pki::SERVER_NAME;
 use crate::world::process::Output;
 use std::io::Write;
@@ -114,4 +114,61 @@ fn key_updates_are_answered_and_change_nothing() {
     }
     drop(client);
     assert_eq!(server.stop(), 0);
+}
+
+#[test]
+fn an_ocsp_answer_is_stapled_as_it_lies_in_its_file() {
+    let world = World::new();
+    let run = |arguments: &[&str]| openssl(world.path(), arguments);
+    let ec = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
+    run(&[&["req", "-x509"][..], &ec, &["-subj", "/CN=CA", "-keyout", "ca.key", "-out", "server-ca.pem"]].concat());
+    run(&[&["req"][..], &ec, &["-subj", "/CN=localhost", "-keyout", "server.key", "-out", "s.csr"]].concat());
+    world.write("ext", "subjectAltName = DNS:localhost\n");
+    run(&[
+        "x509",
+        "-req",
+        "-in",
+        "s.csr",
+        "-CA",
+        "server-ca.pem",
+        "-CAkey",
+        "ca.key",
+        "-CAcreateserial",
+        "-extfile",
+        "ext",
+        "-out",
+        "server.pem",
+    ]);
+    let shown = run(&["x509", "-in", "server.pem", "-noout", "-serial"]).stdout;
+    let serial = shown.trim().rsplit('=').next().unwrap();
+    world.write("index.txt", &format!("V\t301231235959Z\t\t{serial}\tunknown\t/CN=localhost\n"));
+    run(&["ocsp", "-issuer", "server-ca.pem", "-cert", "server.pem", "-reqout", "r.der"]);
+    run(&[
+        "ocsp",
+        "-index",
+        "index.txt",
+        "-rsigner",
+        "server-ca.pem",
+        "-rkey",
+        "ca.key",
+        "-CA",
+        "server-ca.pem",
+        "-reqin",
+        "r.der",
+        "-respout",
+        "server.ocsp",
+        "-ndays",
+        "2",
+    ]);
+    let backend = Backend::tcp(send_then_finish(b"hello!"));
+    let mut config = ConfigText::new(&backend.server);
+    config.sites[0].lines =
+        "backend = \"ledger\"\ncertificate = [{ chain = \"server.pem\", key = \"server.key\", ocsp = \
+                             \"server.ocsp\" }]"
+            .to_owned();
+    for version in ["-tls1_2", "-tls1_3"] {
+        let output = ask_openssl(&world, &config, &[version, "-status"]);
+        assert!(output.stdout.contains("OCSP Response Status: successful"), "{version}: {}", output.text());
+        assert!(output.stdout.contains("hello!"), "{version}: {}", output.text());
+    }
 }
