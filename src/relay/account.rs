@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 /// Facts and totals of one connection.
 #[derive(Debug)]
 pub struct Account {
-    record: ConnectionRecord,
+    /// Boxed: a future keeps room for each place that a value moves through.
+    record: Box<ConnectionRecord>,
     accepted_at: Instant,
     bytes_in: Cell<u64>,
     bytes_out: Cell<u64>,
@@ -24,7 +25,7 @@ pub struct Account {
 impl Account {
     /// Opens the account at accept.
     pub fn open(reactor: &Rc<Reactor>, entry: &Entry, conn_id: ConnectionId, client: SocketAddr) -> Account {
-        let record = ConnectionRecord {
+        let record = Box::new(ConnectionRecord {
             ts: reactor.wall(),
             conn_id,
             event: Event::Refused,
@@ -52,7 +53,7 @@ impl Account {
             bytes_out: 0,
             close_reason: None,
             duration_micros: 0,
-        };
+        });
         let (bytes_in, bytes_out) = Default::default();
         Account { record, accepted_at: reactor.now(), bytes_in, bytes_out, reactor: reactor.clone() }
     }
@@ -144,7 +145,7 @@ impl Account {
 
     /// The record of this moment.
     pub fn record(&self, event: Event, close_reason: Option<CloseReason>) -> ConnectionRecord {
-        let mut record = self.record.clone();
+        let mut record = (*self.record).clone();
         record.ts = self.reactor.wall();
         record.event = event;
         record.close_reason = close_reason;
