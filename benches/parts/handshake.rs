@@ -19,7 +19,7 @@ pub fn chains(criterion: &mut Criterion) {
     group.bench_function("cold", |b| b.iter(|| trust::evaluate(black_box(&presented), now, policy)));
     let environment = world.environment();
     group.bench_function("cached", |b| {
-        b.iter(|| trust::admit(black_box(&presented), now, policy, &environment.cache, &blocks))
+        b.iter(|| trust::admit(black_box(&presented), now, policy, &environment.cache, &blocks, trust::Look::First))
     });
     group.finish();
 }

@@ -112,6 +112,12 @@ impl Account {
         record.site = failure.site.as_ref().map(|site| site.name().clone());
         record.epoch = failure.site.as_ref().map_or(0, |site| site.policy().epoch());
         record.sni = failure.sni.clone();
+        record.tls = failure.version.zip(failure.cipher).map(|(version, cipher)| TlsFacts {
+            version,
+            cipher,
+            group: None,
+            resumed: false,
+        });
         record.leaf = failure.leaf.clone();
         record.chain_len = failure.chain_len;
         record.proven = failure.proven;

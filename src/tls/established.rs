@@ -4,7 +4,7 @@ use super::failure::Failure;
 use super::scope::{Handshake, Proof};
 use super::site::Site;
 use super::{Declined, ServerCertificate, names};
-use crate::trust::{self, Admission, ChainDigest, Presented, Reason, Refusal};
+use crate::trust::{self, Admission, ChainDigest, Look, Presented, Reason, Refusal};
 use rustls::server::UnbufferedServerConnection;
 use rustls::{HandshakeKind, ProtocolVersion};
 use rustls_pki_types::UnixTime;
@@ -100,7 +100,7 @@ fn admit(
         Some((leaf, rest)) => {
             let blocks = handshake.environment.blocks.load();
             let presented = Presented { leaf, rest };
-            trust::admit(&presented, handshake.now, policy, &handshake.environment.cache, &blocks).verdict
+            trust::admit(&presented, handshake.now, policy, &handshake.environment.cache, &blocks, Look::Again).verdict
         }
     };
     let admission = verdict.map_err(|refusal| refused(*refusal))?;

@@ -164,6 +164,9 @@ pub(super) fn detail_of(error: &Error) -> String {
         Error::PeerIncompatible(PeerIncompatible::Tls12NotOffered | PeerIncompatible::Tls12NotOfferedOrEnabled) => {
             "; the client speaks only versions older than `min_version`"
         }
+        Error::NoCertificatesPresented => {
+            "; this site requires a client certificate: give the client its certificate and key"
+        }
         Error::NoApplicationProtocol => "; compare the client's ALPN protocols with the site's `alpn`",
         Error::AlertReceived(AlertDescription::UnknownCA | AlertDescription::BadCertificate) => {
             "; the client does not trust the server's certificate: give it the CA, or send the intermediates"

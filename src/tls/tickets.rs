@@ -10,7 +10,7 @@ use super::scope::{self, Handshake, Proof};
 use super::session_value::SessionValue;
 use super::ticket_keys::TicketKeys;
 use crate::config::{self, limits};
-use crate::trust::{self, Admission, ChainDigest, Policy, PolicyId, Presented, Reason};
+use crate::trust::{self, Admission, ChainDigest, Look, Policy, PolicyId, Presented, Reason};
 use rustls::server::ProducesTickets;
 use std::sync::Arc;
 
@@ -193,7 +193,7 @@ impl SiteTickets {
                 let environment = &handshake.environment;
                 let blocks = environment.blocks.load();
                 let presented = Presented { leaf, rest };
-                trust::admit(&presented, handshake.now, &self.policy, &environment.cache, &blocks).verdict
+                trust::admit(&presented, handshake.now, &self.policy, &environment.cache, &blocks, Look::First).verdict
             }
         };
         verdict.map_err(|refusal| match refusal.reason {

@@ -3,7 +3,7 @@
 
 use super::scope::{self, Handshake, Proof};
 use crate::config::Auth;
-use crate::trust::{self, Policy, Presented, Reason};
+use crate::trust::{self, Look, Policy, Presented, Reason};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
@@ -35,7 +35,7 @@ impl SiteVerifier {
         handshake.proof = Proof::NotYet;
         let environment = handshake.environment.clone();
         let blocks = environment.blocks.load();
-        let decision = trust::admit(presented, handshake.now, &self.policy, &environment.cache, &blocks);
+        let decision = trust::admit(presented, handshake.now, &self.policy, &environment.cache, &blocks, Look::First);
         let answer = match &decision.verdict {
             Ok(_) => Ok(ClientCertVerified::assertion()),
             Err(refusal) => Err(Error::InvalidCertificate(certificate_error(refusal.reason))),

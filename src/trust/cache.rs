@@ -88,17 +88,17 @@ impl LocalChainCache {
         &self.stats
     }
 
-    fn find(&self, key: &Key, now: UnixTime) -> Option<Arc<Admission>> {
+    fn find(&self, key: &Key, now: UnixTime, look: Look) -> Option<Arc<Admission>> {
         let own = self.own.borrow().find(key, now).or_else(|| self.untidy.borrow().find(key, now));
         let found = own.or_else(|| {
             let shared = self.shared.find(key, now)?;
             self.insert_own(*key, shared.clone());
             Some(shared)
         });
-        if found.is_some() {
-            self.stats.hits.increment()
-        } else {
-            self.stats.misses.increment()
+        match (look, &found) {
+            (Look::First, Some(_)) => self.stats.hits.increment(),
+            (Look::First, None) => self.stats.misses.increment(),
+            (Look::Again, _) => {}
         }
         found
     }
@@ -126,6 +126,14 @@ impl LocalChainCache {
     }
 }
 
+/// Whether a look into the cache is the first of its handshake. Only that one is counted: hits and misses are to tell
+/// how many handshakes the cache made cheaper.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    First,
+    Again,
+}
+
 /// The live path: digest, caches, evaluation on a miss, and the block list every time. No steps are taken down.
 pub fn admit(
     presented: &Presented<'_>,
@@ -133,10 +141,11 @@ pub fn admit(
     policy: &Policy,
     cache: &LocalChainCache,
     blocks: &Blocks,
+    look: Look,
 ) -> Decision {
     let key =
         Key { policy: policy.id, epoch: policy.epoch, chain: ChainDigest::of(Some(presented.leaf), presented.rest) };
-    let verdict = match cache.find(&key, now) {
+    let verdict = match cache.find(&key, now, look) {
         Some(admission) => Ok(admission),
         None => judge(presented, Moment::at(now), policy, &mut Trace { steps: None })
             .inspect(|admission| cache.insert(key, admission)),

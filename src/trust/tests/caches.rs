@@ -3,7 +3,8 @@
 use super::pki::*;
 use crate::config::{Auth, limits};
 use crate::trust::{
-    Block, Blocked, Blocks, CacheStats, Decision, LocalChainCache, Policy, Presented, Reason, SharedChainCache, admit,
+    Block, Blocked, Blocks, CacheStats, Decision, LocalChainCache, Look, Policy, Presented, Reason, SharedChainCache,
+    admit,
 };
 use std::sync::Arc;
 
@@ -25,7 +26,7 @@ impl Worker {
 
     fn admit(&self, policy: &Policy, chain: &[&Cert], seconds: i64) -> Decision {
         let rest: Vec<Cert> = chain[1..].iter().map(|certificate| (*certificate).clone()).collect();
-        admit(&Presented { leaf: chain[0], rest: &rest }, at(seconds), policy, &self.cache, &self.blocks)
+        admit(&Presented { leaf: chain[0], rest: &rest }, at(seconds), policy, &self.cache, &self.blocks, Look::First)
     }
 
     fn counts(&self) -> (u64, u64, u64) {
