@@ -409,6 +409,19 @@ fn unknown_critical_extensions_are_refused_others_are_not() {
 }
 
 #[test]
+fn an_extension_that_stands_twice_is_refused_for_two_readers_could_take_different_ones() {
+    let root = Ca::root("Root");
+    let policy = Setup::new(&[&root]).policy();
+    let with = |arcs: [u64; 2]| {
+        root.client_with("acme", |params| {
+            arcs.iter().for_each(|arc| extension(params, &[1, 2, 3, *arc], false, vec![5, 0]));
+        })
+    };
+    admitted(&policy, &[&with([4, 5])]);
+    refused(&policy, &[&with([4, 4])], Reason::BadEncoding);
+}
+
+#[test]
 fn a_cross_signed_ca_leads_to_whichever_anchor_is_trusted() {
     let (old, new) = (Ca::root("Old"), Ca::root("New"));
     let lower = old.ca("Lower");

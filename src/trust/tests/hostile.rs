@@ -50,9 +50,9 @@ fn cost(setup: &Setup, chain: &[&Cert]) -> (usize, Reason) {
     (count.load(Ordering::Relaxed), reason(&decision).0)
 }
 
-/// The most that any chain may cost where anchors have names of their own: each candidate its depth and the leaf, and
-/// once more the one that is told of.
-const MOST: usize = (limits::PATHS_TRIED_MAX + 1) * (4 + 1);
+/// The most that any chain may cost where anchors have names of their own: four candidates and once more the one that is
+/// told of, each with four intermediates and the leaf.
+const MOST: usize = 25;
 
 fn wide() -> impl FnOnce(&mut Setup) {
     |setup| (setup.chain_certificates_max, setup.chain_bytes_max) = (200, 1 << 20)
@@ -134,8 +134,31 @@ fn a_hundred_forged_intermediates_that_name_a_real_anchor_cost_a_few_signatures(
     let mut chain = vec![&leaf];
     chain.extend(&forged);
     let (signatures, reason) = cost(&Setup::new(&[&root]).with(wide()), &chain);
-    assert!(signatures <= limits::PATHS_TRIED_MAX + 2, "{signatures}");
+    // One for the top of each path that is tried, and once more the path that is told of.
+    assert!(signatures <= 6, "{signatures}");
     assert_eq!(reason, Reason::BadSignature);
+}
+
+#[test]
+fn webpki_is_never_handed_two_certificates_of_one_name_so_that_its_search_is_a_walk() {
+    let root = Ca::root("Root");
+    let own = KeyPair::generate().unwrap();
+    let bomb = same_named(15, "Root", &own);
+    let fake = ca_params("Root");
+    let leaf = client_params("x").signed_by(&own, &Issuer::from_params(&fake, &own)).unwrap().der().clone();
+    let setup = Setup::new(&[&root]).with(wide()).with(|setup| setup.client.max_depth = 6);
+    let policy = setup.policy();
+    let search = path::search(&parse(&leaf), bomb.iter().map(parse).collect(), &policy, NOW);
+    assert_eq!(search.candidates.len(), limits::PATHS_TRIED_MAX);
+    for candidate in &search.candidates {
+        let names: Vec<_> = candidate.intermediates.iter().map(|i| search.nodes[*i].certificate.subject).collect();
+        let distinct: std::collections::HashSet<_> = names.iter().collect();
+        assert_eq!(names.len(), distinct.len());
+    }
+    let mut chain = vec![&leaf];
+    chain.extend(&bomb);
+    let (signatures, reason) = cost(&setup, &chain);
+    assert!(reason == Reason::BadSignature && signatures <= 12, "{reason} {signatures}");
 }
 
 #[test]
