@@ -1,17 +1,14 @@
 //! `countersign explain`: would this client be let in, and why. Loads what a run would load for the one site, and asks the
 //! same function that a run asks.
 
-mod report;
-
 #[cfg(test)]
 mod tests;
 
 use super::{exit, run};
-use crate::config::{Config, Fault, Listener, Site, SiteName, limits};
-use crate::trust::{Loader, Policy, Presented, evaluate};
+use crate::config::{Config, Fault, limits};
+use crate::control::explain::{self, Chosen, Report, Unchosen, choose};
+use crate::trust::{Loader, Policy, Presented};
 use clap::Args;
-use report::Report;
-use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use std::fs::File;
 use std::io::{Read, Write};
@@ -23,7 +20,7 @@ use time::format_description::well_known::Rfc3339;
 /// Arguments of `explain`.
 #[derive(Debug, Args)]
 #[command(after_help = "Exit codes: 0 let in, 1 refused, 77 a file may not be read, 78 bad configuration or chain. \
-                        Blocks of a running server are not looked at: see `countersign ctl blocked`.")]
+                        Blocks of a running server are not looked at: `countersign ctl explain` asks it.")]
 pub struct ExplainArgs {
     /// The configuration file
     #[arg(short, long = "config", value_name = "FILE")]
@@ -83,58 +80,7 @@ fn judge<'c>(
     let (policy, _) = Policy::load(site, listener, 0, now, &mut Loader::new())
         .map_err(|faults| faults.into_iter().map(|fault| config.locate(fault)).collect::<Vec<_>>())?;
     let Some((leaf, rest)) = chain.split_first() else { return Err(Vec::new()) };
-    let decision = evaluate(&Presented { leaf, rest }, now, &policy);
-    Ok(Report::of_decision(chosen, policy.auth(), decision, now))
-}
-
-/// Where the client ends up.
-struct Chosen<'c> {
-    listener: &'c Listener,
-    site: &'c Site,
-    /// No name was given, and the listener's one site was taken although such a client would not reach it.
-    assumed: bool,
-}
-
-enum Unchosen<'c> {
-    /// The command line does not say which.
-    Ambiguous(String),
-    /// No site of this listener answers to the name.
-    NoSite(&'c Listener),
-}
-
-/// The site that a run would choose for this name: the exact one, else the wildcard's, else the catch-all.
-fn choose<'c>(config: &'c Config, listener: Option<&str>, sni: Option<&str>) -> Result<Chosen<'c>, Unchosen<'c>> {
-    let names = || config.listeners.iter().map(|listener| &*listener.name).collect::<Vec<_>>().join(", ");
-    let index = match (listener, config.listeners.len()) {
-        (None, 1) => 0,
-        (None, _) => return Err(Unchosen::Ambiguous(format!("say which listener with --listener: {}", names()))),
-        (Some(name), _) => match config.listeners.iter().position(|listener| &*listener.name == name) {
-            Some(index) => index,
-            None => return Err(Unchosen::Ambiguous(format!("there is no listener {name:?}; there is {}", names()))),
-        },
-    };
-    let listener = &config.listeners[index];
-    let sites: Vec<&Site> = config.sites.iter().filter(|site| site.listener == index).collect();
-    let found = sni.and_then(|name| by_name(&sites, name)).or_else(|| by_none(&sites));
-    match (found, sni, &sites[..]) {
-        (Some(site), _, _) => Ok(Chosen { listener, site, assumed: false }),
-        (None, None, [site]) => Ok(Chosen { listener, site, assumed: true }),
-        _ => Err(Unchosen::NoSite(listener)),
-    }
-}
-
-fn by_name<'c>(sites: &[&'c Site], name: &str) -> Option<&'c Site> {
-    let name = name.to_ascii_lowercase();
-    let name = name.strip_suffix('.').unwrap_or(&name);
-    let has = |wanted: SiteName| sites.iter().find(|site| site.names.contains(&wanted)).copied();
-    has(SiteName::Exact(name.to_owned())).or_else(|| match name.split_once('.') {
-        Some((label, rest)) if !label.is_empty() => has(SiteName::Wildcard(rest.to_owned())),
-        _ => None,
-    })
-}
-
-fn by_none<'c>(sites: &[&'c Site]) -> Option<&'c Site> {
-    sites.iter().find(|site| site.names.is_empty()).copied()
+    Ok(explain::judge(chosen, &policy, &Presented { leaf, rest }, now, None))
 }
 
 /// The certificates of a file, at least one; keys and comments beside them are passed over.
@@ -149,16 +95,8 @@ fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Fault> {
         };
         fault(&format!("cannot be read: {error}"), "name the file with the client's certificate").of_kind(kind)
     })?;
-    if bytes.first() == Some(&0x30) {
-        return Ok(vec![CertificateDer::from(bytes)]);
-    }
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
-    let help = "give PEM: the client's certificate first, then its intermediates";
-    match chain {
-        Ok(chain) if !chain.is_empty() => Ok(chain),
-        Ok(_) => Err(fault("has no certificate in it", help)),
-        Err(error) => Err(fault(&format!("is not well-formed PEM ({error})"), help)),
-    }
+    explain::certificates_of(&bytes)
+        .map_err(|problem| fault(&problem, "give PEM: the client's certificate first, then its intermediates"))
 }
 
 fn parse_moment(text: &str) -> Result<UnixTime, String> {

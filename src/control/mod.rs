@@ -10,6 +10,7 @@
 //! | [`service`] | what is asked of the workers |
 //! | [`audit`] | the thread that writes audit lines |
 //! | [`admin`] | `/metrics`, `/healthz`, `/readyz`, `/status` |
+//! | [`explain`] | whether a client would be let in, and why |
 //! | [`exposition`] | counters as Prometheus text |
 //! | [`logging`] | the operator's log |
 
@@ -18,6 +19,7 @@
 mod admin;
 mod audit;
 mod drain;
+pub mod explain;
 mod exposition;
 mod failure;
 #[cfg(test)]

@@ -12,7 +12,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// An answer with what it rests on.
-pub(super) struct Report<'c> {
+#[derive(Debug)]
+pub struct Report<'c> {
     listener: &'c str,
     site: Option<&'c str>,
     auth: Option<Auth>,
@@ -22,6 +23,7 @@ pub(super) struct Report<'c> {
     outcome: Answer,
 }
 
+#[derive(Debug)]
 enum Answer {
     Judged(Box<Decision>),
     /// Refused before any certificate is looked at.
@@ -29,7 +31,8 @@ enum Answer {
 }
 
 impl<'c> Report<'c> {
-    pub(super) fn of_decision(chosen: &Chosen<'c>, auth: Auth, decision: Decision, now: UnixTime) -> Report<'c> {
+    /// The answer to a client that reaches a site.
+    pub fn of_decision(chosen: &Chosen<'c>, auth: Auth, decision: Decision, now: UnixTime) -> Report<'c> {
         Report {
             listener: &chosen.listener.name,
             site: Some(&chosen.site.name),
@@ -40,7 +43,8 @@ impl<'c> Report<'c> {
         }
     }
 
-    pub(super) fn of_no_site(listener: &'c Listener, sni: Option<&str>, now: UnixTime) -> Report<'c> {
+    /// The answer to a client that reaches none.
+    pub fn of_no_site(listener: &'c Listener, sni: Option<&str>, now: UnixTime) -> Report<'c> {
         let asked = match sni {
             Some(name) => format!("no site of this listener answers to {name:?}"),
             None => "the client gives no name, and this listener has no catch-all site".to_owned(),
@@ -50,7 +54,8 @@ impl<'c> Report<'c> {
         Report { listener, site: None, auth: None, assumed: false, at, outcome: Answer::NoSite(detail) }
     }
 
-    pub(super) fn is_admitted(&self) -> bool {
+    /// Whether the client would be let in.
+    pub fn is_admitted(&self) -> bool {
         matches!(&self.outcome, Answer::Judged(decision) if decision.verdict.is_ok())
     }
 
@@ -72,7 +77,8 @@ impl<'c> Report<'c> {
         }
     }
 
-    pub(super) fn in_text(&self) -> String {
+    /// For people.
+    pub fn in_text(&self) -> String {
         let mut text = String::new();
         self.write_text(&mut text).map_or_else(|_| String::new(), |()| text)
     }
@@ -132,7 +138,8 @@ impl<'c> Report<'c> {
         }
     }
 
-    pub(super) fn in_json(&self) -> Value {
+    /// For programs.
+    pub fn in_json(&self) -> Value {
         let (reason, detail, verify) = self.reason();
         let steps = match &self.outcome {
             Answer::Judged(decision) => decision.steps.iter().map(step_in_json).collect(),
