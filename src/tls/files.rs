@@ -1,10 +1,11 @@
 //! Reads certificates, keys and OCSP responses from files, each failure told as a [`Fault`] that says what to do.
 
+use super::ticket_keys::Secret;
 use crate::config::{Fault, FaultKind, limits};
 use rustls_pki_types::pem::{self, PemObject, SectionKind};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer};
 use std::io::{ErrorKind, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 /// The certificates of a PEM file, in its order; at least one.
@@ -55,6 +56,27 @@ pub(super) fn read_key(path: &Path, key: &str) -> Result<PrivateKeyDer<'static>,
         "it must hold a `-----BEGIN PRIVATE KEY-----` block; see whether `chain` and `key` are swapped",
     )
     .at(path))
+}
+
+/// Secrets that hosts share for their ticket keys, in the order of the files. Their bytes count as they are, a final
+/// newline included.
+pub fn read_secrets(paths: &[PathBuf]) -> Result<Vec<Secret>, Vec<Fault>> {
+    let (mut secrets, mut faults) = (Vec::new(), Vec::new());
+    for path in paths {
+        match read_secret(path, "tickets.secret_files") {
+            Ok(secret) => secrets.push(secret),
+            Err(fault) => faults.push(fault),
+        }
+    }
+    if faults.is_empty() { Ok(secrets) } else { Err(faults) }
+}
+
+fn read_secret(path: &Path, key: &str) -> Result<Secret, Fault> {
+    let bytes = read(path, key)?;
+    Secret::new(bytes.to_vec()).ok_or_else(|| {
+        let message = format!("the file has {} bytes, and a secret at least {}", bytes.len(), Secret::BYTES_MIN);
+        Fault::config(key, &message, "make one with `head -c 48 /dev/urandom > FILE`, the same on each host").at(path)
+    })
 }
 
 /// A DER OCSP response that says anything at all about the certificate.

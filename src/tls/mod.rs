@@ -29,6 +29,7 @@ mod tests;
 pub use credentials::ServerCertificate;
 pub use established::Established;
 pub use failure::Failure;
+pub use files::read_secrets;
 pub use names::openssl_cipher_name;
 pub use session::{Session, Status};
 pub use site::{Site, SiteSource};

@@ -27,6 +27,9 @@ const DERIVATION: &[u8] = b"countersign ticket key 1";
 pub struct Secret(Zeroizing<Vec<u8>>);
 
 impl Secret {
+    /// The fewest bytes of one.
+    pub const BYTES_MIN: usize = limits::TICKET_SECRET_BYTES_MIN;
+
     /// `None` where it is too short to be one.
     pub fn new(bytes: Vec<u8>) -> Option<Secret> {
         let bytes = Zeroizing::new(bytes);

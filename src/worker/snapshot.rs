@@ -4,7 +4,7 @@ use crate::config;
 use crate::config::{Config, Fault};
 use crate::relay::{Backend, Entry, Server};
 use crate::sys::Address;
-use crate::tls::{Site, SiteSource, SiteTable, TicketKeys};
+use crate::tls::{self, Site, SiteSource, SiteTable, TicketKeys};
 use crate::trust::{Loader, Policy};
 use rustls_pki_types::UnixTime;
 use std::path::PathBuf;
@@ -28,9 +28,27 @@ impl Snapshot {
     /// # Errors
     /// Every fault found, not only the first.
     pub fn load(config: &Arc<Config>, epoch: u64, now: UnixTime) -> Result<(Arc<Snapshot>, Vec<Fault>), Vec<Fault>> {
+        Snapshot::load_with(config, epoch, now, None)
+    }
+
+    /// Loads the generation after this one: all files again, checked whole, while this one goes on serving. Ticket keys
+    /// stay, so that clients can resume their sessions, unless the configuration asks for others.
+    ///
+    /// # Errors
+    /// Every fault found, not only the first.
+    pub fn load_next(&self, config: &Arc<Config>, now: UnixTime) -> Result<(Arc<Snapshot>, Vec<Fault>), Vec<Fault>> {
+        Snapshot::load_with(config, self.epoch + 1, now, Some(self))
+    }
+
+    fn load_with(
+        config: &Arc<Config>,
+        epoch: u64,
+        now: UnixTime,
+        previous: Option<&Snapshot>,
+    ) -> Result<(Arc<Snapshot>, Vec<Fault>), Vec<Fault>> {
         let (mut faults, mut warnings) = (Vec::new(), Vec::new());
-        let tickets = ticket_keys(config, now).unwrap_or_else(|fault| {
-            faults.push(fault);
+        let tickets = ticket_keys(config, now, previous).unwrap_or_else(|found| {
+            faults.extend(found);
             None
         });
         let (mut sites, mut policies, mut loader) = (Vec::new(), Vec::new(), Loader::new());
@@ -73,6 +91,13 @@ impl Snapshot {
         self.epoch
     }
 
+    /// The random ticket keys, if these settings would make the same.
+    fn random_keys_for(&self, wanted: &config::Tickets) -> Option<Arc<TicketKeys>> {
+        let own = &self.config.tickets;
+        let same = own.secret_files.is_empty() && (own.rotate, own.keep) == (wanted.rotate, wanted.keep);
+        self.tickets.clone().filter(|_| same)
+    }
+
     /// What each listener's connections share, by the listener's index.
     pub fn entries(&self) -> &[Arc<Entry>] {
         &self.entries
@@ -94,19 +119,30 @@ impl Snapshot {
     }
 }
 
-fn ticket_keys(config: &Config, now: UnixTime) -> Result<Option<Arc<TicketKeys>>, Fault> {
-    if !config.tickets.enabled {
+fn ticket_keys(
+    config: &Config,
+    now: UnixTime,
+    previous: Option<&Snapshot>,
+) -> Result<Option<Arc<TicketKeys>>, Vec<Fault>> {
+    let wanted = &config.tickets;
+    if !wanted.enabled {
         return Ok(None);
     }
-    let keys = TicketKeys::random(now, config.tickets.rotate, config.tickets.keep).map_err(|error| Fault {
-        file: config.file.clone(),
-        line: None,
-        key: "tickets".into(),
-        message: format!("no ticket keys could be made: {error}"),
-        help: "the system's random number generator failed; try again".into(),
-        kind: config::FaultKind::Config,
-    })?;
-    Ok(Some(Arc::new(keys)))
+    let secrets = tls::read_secrets(&wanted.secret_files)?;
+    let random = secrets.is_empty();
+    if random && let Some(kept) = previous.and_then(|previous| previous.random_keys_for(wanted)) {
+        return Ok(Some(kept));
+    }
+    let keys = match random {
+        true => TicketKeys::random(now, wanted.rotate, wanted.keep),
+        // The same secrets give the same keys again.
+        false => TicketKeys::from_secrets(secrets, now, wanted.rotate, wanted.keep),
+    };
+    let fault = |error| {
+        let message = format!("no ticket keys could be made: {error}");
+        vec![Fault::config("tickets", &message, "the system's random number generator failed; try again")]
+    };
+    keys.map(|keys| Some(Arc::new(keys))).map_err(fault)
 }
 
 fn entries(config: &Config, sites: &[Arc<Site>]) -> Vec<Arc<Entry>> {
