@@ -7,6 +7,7 @@
 
 pub mod certs;
 pub mod check;
+pub mod ctl;
 pub mod demo;
 pub mod explain;
 pub mod pki;
@@ -57,8 +58,8 @@ enum Command {
     Pki(pki::PkiArgs),
     /// List every certificate and CRL in use with its expiry
     Certs(certs::CertsArgs),
-    /// Talk to a running server over its admin socket (not yet supported)
-    Ctl(Absent),
+    /// Talk to a running server over its admin socket
+    Ctl(ctl::CtlArgs),
     /// Watch a running server in the terminal (not yet supported)
     Top(Absent),
 }
@@ -84,7 +85,7 @@ pub fn countersign(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Explain(args) => explain::explain(args),
         Command::Pki(args) => pki::pki(args),
         Command::Certs(args) => certs::certs(args),
-        Command::Ctl(_) => absent("ctl"),
+        Command::Ctl(args) => ctl::ctl(args),
         Command::Top(_) => absent("top"),
     }
 }
@@ -136,7 +137,7 @@ mod tests {
 
     #[test]
     fn commands_that_are_not_there_yet_say_so_whatever_follows() {
-        for line in ["ctl", "ctl status --json", "ctl --socket /x drain 5s", "ctl --help", "top", "top --bogus"] {
+        for line in ["top", "top --bogus", "ctl backend ledger 127.0.0.1:9000 drain"] {
             assert_eq!(answer(line), exit::USAGE, "{line}");
         }
     }

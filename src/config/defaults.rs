@@ -9,7 +9,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// Name of a lone listener or backend that the operator did not name.
 pub(super) const NAME: &str = "default";
 /// `admin.socket`.
-pub(super) const ADMIN_SOCKET: &str = "/run/countersign/admin.sock";
+pub const ADMIN_SOCKET: &str = "/run/countersign/admin.sock";
 /// `audit.path`.
 pub(super) const AUDIT_PATH: &str = "/var/log/countersign/audit.jsonl";
 

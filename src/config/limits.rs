@@ -181,3 +181,33 @@ pub const REJUDGED_PER_TURN: usize = 16;
 pub const WORKER_TURN_TIME_MAX: Duration = Duration::from_millis(700);
 /// How long a backend may take to end after its client said goodbye and vanished.
 pub const GONE_CLIENT_MS: u64 = 1000;
+/// Clients of the admin socket at once; the oldest gives way to the next.
+pub const CTL_CONNECTIONS_MAX: usize = 64;
+/// Bytes of a request over the admin socket: a chain of 64 KiB as PEM inside JSON, and room.
+pub const CTL_REQUEST_BYTES_MAX: usize = 256 << 10;
+/// Bytes of an answer that `ctl` takes.
+pub const CTL_ANSWER_BYTES_MAX: usize = 64 << 20;
+/// For a request over the admin socket to come, and for its answer to be taken.
+pub const CTL_TIME_MAX: Duration = Duration::from_secs(30);
+/// How long `ctl` waits for a reload: CRLs of a million entries take seconds.
+pub const CTL_RELOAD_TIME_MAX: Duration = Duration::from_secs(600);
+/// Bytes of the reason that an operator gives for a block.
+pub const BLOCK_WHY_BYTES_MAX: usize = 500;
+/// Bytes of the file that keeps the blocks: all of them with the longest texts.
+pub const BLOCKS_FILE_BYTES_MAX: u64 = 256 << 20;
+/// The blocks are looked through for those that ran out at least this often.
+pub const BLOCKS_LOOK_TIME_MAX: Duration = Duration::from_secs(600);
+/// Refused attempts that are remembered.
+pub const REFUSALS_KEPT_MAX: usize = 4096;
+/// Bytes of one text of a remembered refusal.
+pub const REFUSAL_TEXT_BYTES_MAX: usize = 1024;
+/// Connections that `ctl sessions` lists.
+pub const SESSIONS_SHOWN_MAX: usize = 1000;
+/// Identities that `ctl identities` lists.
+pub const IDENTITIES_SHOWN_MAX: usize = 10_000;
+/// Connections that one turn of a worker's loop looks at for such a list.
+pub const SESSIONS_PER_TURN: usize = 256;
+/// For the workers to answer a question about their connections.
+pub const WORKER_ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
+/// Shortest time between two looks at watched files.
+pub const WATCH_MIN: Duration = Duration::from_millis(100);

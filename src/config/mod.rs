@@ -16,6 +16,7 @@ mod client;
 mod defaults;
 mod dn;
 mod fault;
+mod files;
 mod flags;
 mod forms;
 mod hosts;
@@ -31,16 +32,19 @@ mod process;
 mod report;
 mod rule;
 mod site;
+mod socket;
 mod source;
 #[cfg(test)]
 mod tests;
 mod together;
 mod walk;
 
+pub use defaults::ADMIN_SOCKET;
 pub use fault::{Fault, FaultKind};
 pub use flags::Flags;
 pub use mentions::Mentions;
 pub use model::*;
+pub use socket::admin_socket_of;
 
 use report::Report;
 use std::path::Path;

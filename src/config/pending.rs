@@ -15,8 +15,6 @@ struct Pending {
 /// Which values of a key need what is not there.
 enum Refused {
     Any,
-    /// All but these.
-    OtherThan(&'static [&'static str]),
     /// These alone.
     Words(&'static [&'static str]),
     /// A duration or a number above zero.
@@ -25,18 +23,14 @@ enum Refused {
     NonEmpty,
 }
 
-use Refused::{Any, NonEmpty, NonZero, OtherThan, Words};
+use Refused::{Any, NonEmpty, NonZero, Words};
 
 #[rustfmt::skip]
 const PENDING: &[Pending] = &[
     Pending { key: "runtime.engine", refused: Words(&["epoll"]), help: "leave it out, or write \"io_uring\"" },
     Pending { key: "runtime.steering", refused: Words(&["cpu"]), help: "leave it out, or write \"hash\"" },
     Pending { key: "runtime.ktls", refused: Words(&["require"]), help: "leave it out, or write \"off\"" },
-    Pending { key: "runtime.state_dir", refused: Any, help: "leave it out" },
-    Pending { key: "runtime.watch", refused: NonZero, help: "leave it out, or write \"0s\"" },
-    Pending { key: "admin.socket", refused: OtherThan(&["", "/run/countersign/admin.sock"]), help: "leave it out" },
     Pending { key: "audit.path", refused: Words(&["journald"]), help: "write the path of a file, or \"-\" for stdout" },
-    Pending { key: "tickets.secret_files", refused: NonEmpty, help: "leave it out" },
     Pending { key: "listener.accept_proxy_from", refused: NonEmpty, help: "leave it out" },
     Pending { key: "listener.limits.max_age", refused: NonZero, help: "leave it out, or write \"0s\"" },
     Pending { key: "listener.limits.connections_per_identity", refused: NonZero, help: "leave it out, or write 0" },
@@ -61,7 +55,6 @@ impl Refused {
     fn holds(&self, value: &Value<'_>) -> bool {
         match self {
             Any => true,
-            OtherThan(words) => !value.as_text().is_some_and(|text| words.contains(&text)),
             Words(words) => value.as_text().is_some_and(|text| words.contains(&text)),
             NonZero => match value.as_text() {
                 Some(text) => forms::duration(text).is_ok_and(|duration| !duration.is_zero()),
@@ -83,10 +76,7 @@ mod tests {
             "runtime.engine" => ("\"epoll\"", Some("\"io_uring\"")),
             "runtime.steering" => ("\"cpu\"", Some("\"hash\"")),
             "runtime.ktls" => ("\"require\"", Some("\"auto\"")),
-            "runtime.state_dir" => ("\"/var/lib/countersign\"", None),
-            "admin.socket" => ("\"/tmp/admin.sock\"", Some("\"/run/countersign/admin.sock\"")),
             "audit.path" => ("\"journald\"", Some("\"-\"")),
-            "tickets.secret_files" => ("[\"fleet.secret\"]", Some("[]")),
             "listener.accept_proxy_from" => ("[\"10.0.0.0/8\"]", Some("[]")),
             "site.protocol" => ("\"http\"", Some("\"tcp\"")),
             "site.http" | "backend.health" => ("{}", None),

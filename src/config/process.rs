@@ -5,6 +5,7 @@ use super::report::Problem;
 use super::walk::{Table, Value, Zero};
 use super::{forms, keys, limits, net};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 pub(super) fn read_runtime(root: &Table<'_>) -> Runtime {
     let mut runtime = Runtime::default();
@@ -28,8 +29,17 @@ pub(super) fn read_runtime(root: &Table<'_>) -> Runtime {
     table.set(&mut runtime.drain_delay, "drain_delay", |value| value.duration(Zero::Allowed));
     table.set(&mut runtime.drain_timeout, "drain_timeout", |value| value.duration(Zero::Allowed));
     table.set(&mut runtime.state_dir, "state_dir", |value| value.path().map(Some));
-    table.set(&mut runtime.watch, "watch", |value| value.duration(Zero::Allowed));
+    table.set(&mut runtime.watch, "watch", read_watch);
     runtime
+}
+
+fn read_watch(value: Value<'_>) -> Option<Duration> {
+    let every = value.duration(Zero::Allowed)?;
+    if !every.is_zero() && every < limits::WATCH_MIN {
+        value.place.fault("is too often", "write at least \"100ms\", such as \"5s\"");
+        return None;
+    }
+    Some(every)
 }
 
 fn read_pin(value: Value<'_>) -> Option<Pin> {

@@ -3,6 +3,7 @@
 use super::service::Service;
 use super::signals::Asked;
 use crate::config::limits;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
@@ -67,7 +68,7 @@ pub struct Outcome {
 
 /// Drains `service`. A second [`Asked::Stop`] ends it at once; what else is asked goes to `others`.
 pub async fn drain<S: Service>(
-    service: S,
+    service: &Arc<S>,
     mut plan: Drain,
     signals: &mut mpsc::Receiver<Asked>,
     others: &dyn Fn(Asked),
@@ -110,7 +111,7 @@ async fn stopped_before(until: Instant, signals: &mut mpsc::Receiver<Asked>, oth
 /// Joins on a thread of its own, so that workers that do not end cannot keep the process. What was in the kernel's
 /// queue when accepting stopped may still come and has until `deadline`.
 async fn join<S: Service>(
-    service: S,
+    service: &Arc<S>,
     cut: bool,
     deadline: Instant,
     signals: &mut mpsc::Receiver<Asked>,
@@ -120,7 +121,8 @@ async fn join<S: Service>(
     let open = move || -> u64 {
         counters.iter().flat_map(|counters| &counters.listeners).map(|listener| listener.active.value()).sum()
     };
-    let joined = tokio::task::spawn_blocking(move || service.join(cut));
+    let joining = Arc::clone(service);
+    let joined = tokio::task::spawn_blocking(move || joining.join(cut));
     tokio::select! {
         joined = joined => Outcome { cut: joined.unwrap_or_else(|_| open()) },
         _ = stopped_before(later(deadline, limits::WORKERS_END_TIME_MAX), signals, others) => {
@@ -183,7 +185,7 @@ mod tests {
         service.end_one_at_each_look();
         let (_sender, mut signals) = mpsc::channel(1);
         let plan = Drain::begin(Instant::now(), Duration::ZERO, 60 * SECOND);
-        let outcome = runtime().block_on(drain(service, plan, &mut signals, &|_| ()));
+        let outcome = runtime().block_on(drain(&Arc::new(service), plan, &mut signals, &|_| ()));
         assert_eq!(outcome, Outcome { cut: 0 });
         assert_eq!(*seen.lock().unwrap(), ["stop_accepting", "join"]);
     }
@@ -194,7 +196,7 @@ mod tests {
         let seen = service.seen();
         let (_sender, mut signals) = mpsc::channel(1);
         let plan = Drain::begin(Instant::now(), Duration::ZERO, Duration::from_millis(30));
-        let outcome = runtime().block_on(drain(service, plan, &mut signals, &|_| ()));
+        let outcome = runtime().block_on(drain(&Arc::new(service), plan, &mut signals, &|_| ()));
         assert_eq!(outcome, Outcome { cut: 2 });
         assert_eq!(*seen.lock().unwrap(), ["stop_accepting", "cut"]);
     }
@@ -206,7 +208,7 @@ mod tests {
         sender.try_send(Asked::Reload).unwrap();
         sender.try_send(Asked::Stop).unwrap();
         let plan = Drain::begin(Instant::now(), 3600 * SECOND, 3600 * SECOND);
-        let outcome = runtime().block_on(drain(service, plan, &mut signals, &|_| ()));
+        let outcome = runtime().block_on(drain(&Arc::new(service), plan, &mut signals, &|_| ()));
         assert_eq!(outcome, Outcome { cut: 1 });
     }
 
@@ -216,7 +218,7 @@ mod tests {
         let (sender, mut signals) = mpsc::channel(4);
         sender.try_send(Asked::Stop).unwrap();
         let plan = Drain::begin(Instant::now(), 3600 * SECOND, 3600 * SECOND);
-        assert_eq!(runtime().block_on(drain(service, plan, &mut signals, &|_| ())), Outcome { cut: 0 });
+        assert_eq!(runtime().block_on(drain(&Arc::new(service), plan, &mut signals, &|_| ())), Outcome { cut: 0 });
     }
 
     #[test]
@@ -224,6 +226,7 @@ mod tests {
         let service = Scripted::with_connections(0);
         let hanging = std::sync::Arc::clone(&service.hanging);
         hanging.store(true, std::sync::atomic::Ordering::SeqCst);
+        let service = Arc::new(service);
         let (sender, mut signals) = mpsc::channel(4);
         let plan = Drain::begin(Instant::now(), Duration::ZERO, 3600 * SECOND);
         let runtime = runtime();
@@ -233,7 +236,7 @@ mod tests {
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 sender.send(Asked::Stop).await.unwrap();
             };
-            tokio::join!(drain(service, plan, &mut signals, &|_| ()), asking).0
+            tokio::join!(drain(&service, plan, &mut signals, &|_| ()), asking).0
         });
         hanging.store(false, std::sync::atomic::Ordering::SeqCst);
         assert_eq!(outcome, Outcome { cut: 0 });

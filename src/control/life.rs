@@ -2,24 +2,34 @@
 
 use super::admin::{self, Surface};
 use super::audit::{Target, Writer};
+use super::block_book::BlockBook;
+use super::ctl;
+use super::desk::Desk;
 use super::drain::{Drain, Outcome, drain};
 use super::failure::{Exit, StartFailure};
-use super::logging;
+use super::logging::{self, LogLevel};
+use super::notify::notify;
 use super::pool;
 use super::readiness::Phase;
+use super::refusals::Refusals;
+use super::reload::Load;
 use super::service::Service;
 use super::signals::{self, Asked};
-use super::state::{Facts, Generation, State, VERSION};
+use super::state::{Generation, State, VERSION};
+use super::watch::{self, Watch};
 use crate::config::{Config, Fault, limits};
+use crate::trust::Blocks;
 use crate::wire::audit::Record;
 use crate::worker::audit_queue::AuditQueue;
+use rustls_pki_types::UnixTime;
 use sd_notify::NotifyState;
 use std::fmt;
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::{Instant, SystemTime};
-use tokio::sync::mpsc;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::{Notify, mpsc};
 
 /// Tells somebody that the process serves.
 pub type Announce = Box<dyn FnOnce(&Ready)>;
@@ -58,33 +68,25 @@ impl fmt::Display for Ready {
     }
 }
 
-/// What was loaded from the files that the configuration names.
-pub struct Loaded<L> {
-    pub snapshot: L,
-    pub facts: Facts,
-    /// Legal but unwise, found in those files.
-    pub warnings: Vec<Fault>,
-}
-
 /// Runs until a signal. Answers the exit code; what went wrong has been printed.
 pub fn run(config: Config, options: Options) -> u8 {
     logging::take_panics();
-    run_with(config, options, pool::load, pool::start, signals::listen)
+    run_with(config, options, Arc::new(pool::load), pool::start, signals::listen)
 }
 
 /// The same with a choice of workers and of where signals come from.
-fn run_with<L, S: Service>(
+fn run_with<S: Service>(
     config: Config,
     options: Options,
-    load: impl FnOnce(&Arc<Config>) -> Result<Loaded<L>, StartFailure>,
-    start: impl FnOnce(L, Option<Arc<AuditQueue>>) -> Result<S, StartFailure>,
-    signals: impl FnOnce() -> io::Result<mpsc::Receiver<Asked>>,
+    load: Load<S::Snapshot>,
+    start: impl FnOnce(Arc<S::Snapshot>, Arc<AuditQueue>, Blocks) -> Result<S, StartFailure>,
+    signals: impl FnOnce(&mpsc::Sender<Asked>) -> io::Result<()>,
 ) -> u8 {
-    let log = match logging::start(&config.log) {
-        Ok(log) => log,
+    let (log, level) = match logging::start(&config.log) {
+        Ok(started) => started,
         Err(error) => return lacks("a thread for the log", &error).tell(),
     };
-    let code = match serve(config, options, load, start, signals) {
+    let code = match serve(config, options, (load, level), start, signals) {
         Ok(exit) => exit.code(),
         Err(failure) => {
             log.flush(limits::LOG_END_TIME_MAX);
@@ -101,82 +103,130 @@ fn lacks(what: &str, error: &io::Error) -> StartFailure {
 }
 
 /// Starts, serves, drains. Errors are those of the start.
-fn serve<L, S: Service>(
+fn serve<S: Service>(
     config: Config,
     options: Options,
-    load: impl FnOnce(&Arc<Config>) -> Result<Loaded<L>, StartFailure>,
-    start: impl FnOnce(L, Option<Arc<AuditQueue>>) -> Result<S, StartFailure>,
-    signals: impl FnOnce() -> io::Result<mpsc::Receiver<Asked>>,
+    (load, log): (Load<S::Snapshot>, LogLevel),
+    start: impl FnOnce(Arc<S::Snapshot>, Arc<AuditQueue>, Blocks) -> Result<S, StartFailure>,
+    signals: impl FnOnce(&mpsc::Sender<Asked>) -> io::Result<()>,
 ) -> Result<Exit, StartFailure> {
     let config = Arc::new(config);
     warn(&config.warnings);
-    let Loaded { snapshot, facts, warnings } = load(&config)?;
-    warn(&warnings);
+    // Before the files are read: a change while they are is to be seen as one.
+    let watch = Watch::new(watch::look_at(&config));
+    let loaded = load(&config, None).map_err(|faults| StartFailure::of_faults(&faults))?;
+    warn(&loaded.warnings);
     let target = config.audit.as_ref().map(|audit| Target::open(&audit.target)).transpose()?;
-    let queue = target.as_ref().map(|_| Arc::new(AuditQueue::default()));
+    let (book, blocks) = open_blocks(&config)?;
+    let (queue, refusals) = (Arc::new(AuditQueue::default()), Arc::new(Refusals::default()));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| lacks("an event loop", &error))?;
     let _inside = runtime.enter();
+    let (asked, mut heard) = mpsc::channel(signals::WAITING_MAX);
     // Before the workers, so that a signal that comes from here on finds somebody who drains.
-    let mut signals = signals().map_err(|error| lacks("signal handlers", &error))?;
-    let service = start(snapshot, queue.clone())?;
-    let writer = match (target, &queue) {
-        (Some(target), Some(queue)) => {
-            Some(Writer::start(target, Arc::clone(queue)).map_err(|error| lacks("a thread for the audit", &error))?)
-        }
-        _ => None,
-    };
-    let mut state = State::new(Generation::of(Arc::clone(&config), facts, &service), queue);
+    signals(&asked).map_err(|error| lacks("signal handlers", &error))?;
+    let service = Arc::new(start(loaded.snapshot, Arc::clone(&queue), blocks)?);
+    let writer = Writer::start(target, Arc::clone(&queue), Arc::clone(&refusals))
+        .map_err(|error| lacks("a thread for the audit", &error))?;
+    let mut state = State::new(Generation::of(config, loaded.facts, &*service), Some(queue));
     state.waker = Some(service.waker());
-    let running = Running { state: Arc::new(state), writer, announce: options.announce };
-    let exit = runtime.block_on(running.live(service, &mut signals));
+    state.note_blocks(service.blocks().len());
+    let desk = Desk {
+        state: Arc::new(state),
+        service,
+        writer,
+        log,
+        refusals,
+        book,
+        blocking: Mutex::default(),
+        blocks_changed: Notify::default(),
+        watch,
+        load,
+        asked,
+        reloading: tokio::sync::Mutex::default(),
+        reload_is_waiting: AtomicBool::default(),
+        turning: Mutex::default(),
+    };
+    let running = Running { desk: Arc::new(desk), announce: options.announce };
+    let exit = runtime.block_on(running.live(&mut heard));
     // A worker that hangs must not keep the process.
     runtime.shutdown_background();
     exit
 }
 
+/// Reads the blocks that an earlier run left, and sees whether they can be written.
+fn open_blocks(config: &Config) -> Result<(BlockBook, Blocks), StartFailure> {
+    let (book, blocks) = BlockBook::open(config.runtime.state_dir.as_deref())?;
+    let blocks = blocks.purge(UnixTime::now());
+    book.store_first(&blocks)?;
+    if !blocks.is_empty() {
+        tracing::info!(blocks = blocks.len(), "blocks of an earlier run are in force");
+    }
+    Ok((book, blocks))
+}
+
+fn say_what_a_restart_costs(config: &Config) {
+    if config.tickets.enabled && config.tickets.secret_files.is_empty() {
+        tracing::info!(
+            "ticket keys are random: after a restart every client needs a full handshake, and no other host resumes \
+             its session; tickets.secret_files keeps them"
+        );
+    }
+}
+
 /// A process whose workers run.
-struct Running {
-    state: Arc<State>,
-    writer: Option<Writer>,
+struct Running<S: Service> {
+    desk: Arc<Desk<S>>,
     announce: Option<Announce>,
 }
 
-impl Running {
-    async fn live<S: Service>(mut self, service: S, signals: &mut mpsc::Receiver<Asked>) -> Result<Exit, StartFailure> {
+impl<S: Service> Running<S> {
+    async fn live(mut self, heard: &mut mpsc::Receiver<Asked>) -> Result<Exit, StartFailure> {
         let (admin, probe) = self.open_admin()?;
+        let generation = self.desk.state.generation();
+        let _socket = match generation.config.admin.as_ref().and_then(|admin| admin.socket.as_deref()) {
+            Some(path) => ctl::open(path, &self.desk)?,
+            None => None,
+        };
+        tokio::spawn(Arc::clone(&self.desk).purge_blocks());
+        let watch = generation.config.runtime.watch;
+        if !watch.is_zero() {
+            tokio::spawn(Arc::clone(&self.desk).watch(watch));
+        }
         self.say_ready(admin, probe);
-        self.until_asked_to_stop(signals).await;
-        Ok(self.stop(service, signals).await)
+        say_what_a_restart_costs(&generation.config);
+        let timeout = self.until_asked_to_stop(heard).await.unwrap_or(generation.config.runtime.drain_timeout);
+        drop(generation);
+        Ok(self.stop(timeout, heard).await)
     }
 
     /// Binds and answers the admin addresses.
     fn open_admin(&self) -> Result<(Option<SocketAddr>, Option<SocketAddr>), StartFailure> {
-        let generation = self.state.generation();
+        let generation = self.desk.state.generation();
         let Some(config) = &generation.config.admin else { return Ok((None, None)) };
         let http = config.http.map(|address| admin::bind("admin.http", address, Surface::Full)).transpose()?;
         let probe = config.probe.map(|address| admin::bind("admin.probe", address, Surface::Probe)).transpose()?;
         let addresses = (http.as_ref().map(|bound| bound.address), probe.as_ref().map(|bound| bound.address));
         for bound in [http, probe].into_iter().flatten() {
-            bound.serve(Arc::clone(&self.state)).map_err(|error| lacks("an admin socket", &error))?;
+            bound.serve(Arc::clone(&self.desk.state)).map_err(|error| lacks("an admin socket", &error))?;
         }
         Ok(addresses)
     }
 
     /// Tells everybody who waits for it: the audit, the probes, the terminal, the service manager.
     fn say_ready(&mut self, admin: Option<SocketAddr>, probe: Option<SocketAddr>) {
-        let generation = self.state.generation();
+        let generation = self.desk.state.generation();
         let ready = ready(&generation, admin, probe);
-        self.audit(Record::Start {
+        self.desk.audit(Record::Start {
             ts: SystemTime::now(),
             version: VERSION,
             digest: generation.config.digest,
             listeners: ready.listeners.iter().map(listener_text).collect(),
             workers: ready.workers,
         });
-        self.state.readiness.advance(Phase::Ready);
+        self.desk.state.readiness.advance(Phase::Ready);
         match self.announce.take() {
             Some(announce) => announce(&ready),
             // A closed standard error is no reason not to serve.
@@ -185,56 +235,45 @@ impl Running {
         notify(&[NotifyState::Ready, NotifyState::Status("serving")]);
     }
 
-    async fn until_asked_to_stop(&self, signals: &mut mpsc::Receiver<Asked>) {
-        while let Some(asked) = signals.recv().await {
+    /// Does what is asked until that is to stop; then the time for open connections, if it came with one.
+    async fn until_asked_to_stop(&self, heard: &mut mpsc::Receiver<Asked>) -> Option<Duration> {
+        while let Some(asked) = heard.recv().await {
             match asked {
-                Asked::Stop => return,
+                Asked::Stop => return None,
+                Asked::Drain(timeout) => return timeout,
                 other => self.do_asked(other),
             }
         }
+        None
     }
 
-    /// What signals other than those to stop do, while draining too.
+    /// What is asked other than to stop, while draining too.
     fn do_asked(&self, asked: Asked) {
         match asked {
-            Asked::Stop => {}
-            Asked::Reload => tracing::warn!("reload is not yet supported; restart to apply"),
+            Asked::Stop | Asked::Drain(_) => {}
+            Asked::Reload => self.desk.reload_soon(),
             Asked::HandOver => tracing::warn!("handing over to a new binary is not yet supported; restart instead"),
             Asked::ReopenLogs => {
-                if let Some(writer) = &self.writer {
-                    writer.reopen();
-                }
+                self.desk.writer.reopen();
                 tracing::info!("log files are opened anew");
             }
         }
     }
 
-    async fn stop<S: Service>(self, service: S, signals: &mut mpsc::Receiver<Asked>) -> Exit {
-        let runtime = self.state.generation().config.runtime.clone();
-        self.state.readiness.advance(Phase::Draining);
+    async fn stop(self, timeout: Duration, heard: &mut mpsc::Receiver<Asked>) -> Exit {
+        let Desk { state, service, .. } = &*self.desk;
+        self.desk.turn_to_draining();
         notify(&[NotifyState::Stopping, NotifyState::Status("draining")]);
         tracing::info!(connections = service.connections(), "draining");
-        let plan = Drain::begin(Instant::now(), runtime.drain_delay, runtime.drain_timeout);
-        let Outcome { cut } = drain(service, plan, signals, &|asked| self.do_asked(asked)).await;
-        self.audit(Record::Stop {
-            ts: SystemTime::now(),
-            digest: self.state.generation().config.digest,
-            drained: cut == 0,
-            connections_cut: cut,
-        });
+        let plan = Drain::begin(Instant::now(), state.generation().config.runtime.drain_delay, timeout);
+        let Outcome { cut } = drain(service, plan, heard, &|asked| self.do_asked(asked)).await;
+        let digest = state.generation().config.digest;
+        self.desk.audit(Record::Stop { ts: SystemTime::now(), digest, drained: cut == 0, connections_cut: cut });
         tracing::info!(connections_cut = cut, "stopped");
-        if let Some(writer) = self.writer
-            && !writer.finish(limits::AUDIT_END_TIME_MAX)
-        {
+        if !self.desk.writer.finish(limits::AUDIT_END_TIME_MAX) {
             tracing::error!("audit lines are lost: they could not be written before the end");
         }
         if cut == 0 { Exit::Clean } else { Exit::Cut }
-    }
-
-    fn audit(&self, record: Record) {
-        if let Some(queue) = &self.state.audit {
-            queue.push(record);
-        }
     }
 }
 
@@ -268,13 +307,6 @@ fn listener_text((name, addresses): &(Arc<str>, Vec<SocketAddr>)) -> String {
 fn warn(faults: &[Fault]) {
     for fault in faults {
         tracing::warn!("{fault}");
-    }
-}
-
-/// Tells the service manager, where there is one.
-fn notify(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!(%error, "the service manager cannot be told; is NOTIFY_SOCKET reachable?");
     }
 }
 

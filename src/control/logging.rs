@@ -12,7 +12,9 @@ use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
 use std::thread;
 use std::time::Duration;
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::{self, MakeWriter};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::{Registry, reload};
 
 /// Where log lines go; clones share one thread.
 #[derive(Debug, Clone)]
@@ -30,22 +32,40 @@ enum Entry {
     Flush(SyncSender<()>),
 }
 
+/// Changes what is logged, while it is. Does nothing where the process had a log of its own already.
+#[derive(Clone, Default)]
+pub struct LogLevel(Option<SetLevel>);
+
+type SetLevel = Arc<dyn Fn(LevelFilter) + Send + Sync>;
+
+impl LogLevel {
+    /// Takes one of the configuration's words.
+    pub fn set_level(&self, word: &str) {
+        if let Some(set) = &self.0 {
+            set(level_of(word));
+        }
+    }
+}
+
+fn level_of(word: &str) -> LevelFilter {
+    LevelFilter::from_str(word).unwrap_or(LevelFilter::INFO)
+}
+
 /// Starts the log as the configuration says and makes it the process's own. Where the process has one already (`demo`
 /// in a test), that one stays.
-pub fn start(log: &config::Log) -> io::Result<LogLines> {
+pub fn start(log: &config::Log) -> io::Result<(LogLines, LogLevel)> {
     let lines = LogLines::to(io::stderr(), io::stderr().is_terminal())?;
-    let level = LevelFilter::from_str(&log.level).unwrap_or(LevelFilter::INFO);
-    let builder = tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_target(false)
-        .with_ansi(lines.colours)
-        .with_writer(lines.clone());
+    let (filter, handle) = reload::Layer::new(level_of(&log.level));
+    let layer = fmt::layer().with_target(false).with_ansi(lines.colours).with_writer(lines.clone());
+    let registry = Registry::default().with(filter);
     // An error means that there is one already.
-    let _ = match log.format {
-        LogFormat::Text => tracing::subscriber::set_global_default(builder.finish()),
-        LogFormat::Json => tracing::subscriber::set_global_default(builder.json().flatten_event(true).finish()),
+    let ours = match log.format {
+        LogFormat::Text => tracing::subscriber::set_global_default(registry.with(layer)),
+        LogFormat::Json => tracing::subscriber::set_global_default(registry.with(layer.json().flatten_event(true))),
     };
-    Ok(lines)
+    let set: SetLevel = Arc::new(move |level| drop(handle.reload(level)));
+    let level = ours.ok().map(|()| set);
+    Ok((lines, LogLevel(level)))
 }
 
 /// Sends panics to the log too: a worker's must not wait for standard error.

@@ -1,4 +1,4 @@
-//! The process: start and stop order, signals, drain, admin HTTP, metrics, the audit's writer.
+//! The process: start and stop order, signals, reload, drain, admin HTTP and socket, metrics, the audit's writer.
 //!
 //! An ordinary tokio runtime on the main thread. Nothing here is on the way of a connection's bytes, and nothing here
 //! wakes up while there is nothing to do.
@@ -7,8 +7,14 @@
 //! |---|---|
 //! | [`life`] | start order, what signals do, stop order |
 //! | [`drain`] | when to stop accepting, when to give up |
+//! | [`desk`] | what can be asked of a running process |
+//! | [`reload`] | the next configuration, checked whole before it replaces the present one |
+//! | [`watch`] | whether files changed since |
 //! | [`service`] | what is asked of the workers |
 //! | [`audit`] | the thread that writes audit lines |
+//! | [`refusals`] | the last attempts that were refused |
+//! | [`block_book`] | blocks on disk |
+//! | [`ctl`] | the admin socket |
 //! | [`admin`] | `/metrics`, `/healthz`, `/readyz`, `/status` |
 //! | [`explain`] | whether a client would be let in, and why |
 //! | [`exposition`] | counters as Prometheus text |
@@ -18,6 +24,9 @@
 
 mod admin;
 mod audit;
+mod block_book;
+pub mod ctl;
+mod desk;
 mod drain;
 pub mod explain;
 mod exposition;
@@ -26,12 +35,17 @@ mod failure;
 mod fixture;
 mod life;
 mod logging;
+mod notify;
 mod pool;
 mod readiness;
+mod refusals;
+mod reload;
 mod service;
 mod signals;
 mod state;
 mod status;
+mod text;
+mod watch;
 
 pub use failure::{Exit, StartFailure};
 pub use life::{Options, Ready, run};

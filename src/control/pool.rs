@@ -1,35 +1,43 @@
 //! The real workers, as [`Service`], and why they did not start, as a [`StartFailure`].
 
+use super::explain::{self, Report, Unchosen};
 use super::failure::StartFailure;
-use super::life::Loaded;
-use super::service::{Service, Waker};
+use super::reload::Loaded;
+use super::service::{Explained, Explanation, Rotated, Service, Waker};
 use super::state::{Anchor, Crl, Facts, ServerCertificate};
-use crate::config::{Config, SiteName};
+use crate::config::{Config, Fault, SiteName};
 use crate::sys;
-use crate::worker::{AuditQueue, Counters, Pool, Snapshot};
+use crate::trust::{Blocks, Presented};
+use crate::worker::{AuditQueue, Counters, Pool, Presence, Question, Snapshot, StartError};
 use rustls_pki_types::UnixTime;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
 /// The first snapshot of a process.
 const FIRST_EPOCH: u64 = 1;
 
-/// Loads every file that the configuration names.
-pub fn load(config: &Arc<Config>) -> Result<Loaded<Arc<Snapshot>>, StartFailure> {
-    let loaded = Snapshot::load(config, FIRST_EPOCH, UnixTime::now());
-    let (snapshot, warnings) = loaded.map_err(|faults| StartFailure::of_faults(&faults))?;
+/// Loads every file that the configuration names, as what comes after `previous`.
+pub fn load(config: &Arc<Config>, previous: Option<&Snapshot>) -> Result<Loaded<Snapshot>, Vec<Fault>> {
+    let (snapshot, warnings) = match previous {
+        None => Snapshot::load(config, FIRST_EPOCH, UnixTime::now()),
+        Some(previous) => previous.load_next(config, UnixTime::now()),
+    }?;
     let facts = facts(&snapshot);
     Ok(Loaded { snapshot, facts, warnings })
 }
 
 /// Binds every socket and starts every worker.
-pub fn start(snapshot: Arc<Snapshot>, audit: Option<Arc<AuditQueue>>) -> Result<Pool, StartFailure> {
+pub fn start(snapshot: Arc<Snapshot>, audit: Arc<AuditQueue>, blocks: Blocks) -> Result<Pool, StartFailure> {
     sys::limits::ignore_broken_pipes();
     sys::limits::forbid_core_dumps();
     if let Err(error) = sys::limits::raise_descriptor_limit() {
         tracing::warn!(%error, "the limit of open descriptors stays as it is; LimitNOFILE= sets it from outside");
     }
-    Pool::start(snapshot, audit).map_err(|error| StartFailure { code: error.exit_code(), message: error.to_string() })
+    Pool::start(snapshot, Some(audit), blocks).map_err(failure)
+}
+
+fn failure(error: StartError) -> StartFailure {
+    StartFailure { code: error.exit_code(), message: error.to_string() }
 }
 
 /// What the loaded files say of their ends, each once however many sites use it.
@@ -66,6 +74,53 @@ fn facts(snapshot: &Snapshot) -> Facts {
 }
 
 impl Service for Pool {
+    type Snapshot = Snapshot;
+
+    fn snapshot(&self) -> Arc<Snapshot> {
+        Pool::snapshot(self)
+    }
+
+    fn publish(&self, snapshot: &Arc<Snapshot>) -> Result<(), StartFailure> {
+        Pool::publish(self, snapshot).map_err(failure)
+    }
+
+    fn blocks(&self) -> Arc<Blocks> {
+        Pool::blocks(self)
+    }
+
+    fn set_blocks(&self, blocks: Blocks) {
+        Pool::set_blocks(self, blocks);
+    }
+
+    fn rotate_tickets(&self, now: UnixTime) -> Rotated {
+        match Pool::snapshot(self).tickets().map(|keys| keys.rotate(now)) {
+            None => Rotated::NoTickets,
+            Some(Ok(true)) => Rotated::Yes,
+            Some(Ok(false)) => Rotated::Derived,
+            Some(Err(_)) => Rotated::Failed,
+        }
+    }
+
+    fn explain(&self, client: &Explained, now: UnixTime) -> Result<Explanation, String> {
+        let snapshot = Pool::snapshot(self);
+        let config = snapshot.config();
+        let (leaf, rest) = client.chain.split_first().ok_or("there is no certificate in the chain")?;
+        let report = match explain::choose(config, client.listener.as_deref(), client.sni.as_deref()) {
+            Err(Unchosen::Ambiguous(message)) => return Err(message),
+            Err(Unchosen::NoSite(listener)) => Report::of_no_site(listener, client.sni.as_deref(), now),
+            Ok(chosen) => {
+                let place = config.sites.iter().position(|site| std::ptr::eq(site, chosen.site));
+                let policy = place.and_then(|place| snapshot.policies().get(place)).ok_or("the site is not loaded")?;
+                explain::judge(&chosen, policy, &Presented { leaf, rest }, now, Some(&Pool::blocks(self)))
+            }
+        };
+        Ok(Explanation { text: report.in_text(), json: report.in_json() })
+    }
+
+    fn who_is_there(&self, question: &Question) -> mpsc::Receiver<Presence> {
+        Pool::who_is_there(self, question)
+    }
+
     fn local_addresses(&self) -> Vec<(Arc<str>, SocketAddr)> {
         Pool::local_addresses(self)
     }
@@ -90,7 +145,7 @@ impl Service for Pool {
         Pool::connections(self)
     }
 
-    fn join(self, cut: bool) -> u64 {
+    fn join(&self, cut: bool) -> u64 {
         Pool::join(self, cut)
     }
 }

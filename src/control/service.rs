@@ -1,14 +1,35 @@
 //! What the control thread asks of the workers. [`crate::worker`] has the real ones; tests have a scripted one.
 
+use super::failure::StartFailure;
+use crate::trust::Blocks;
 use crate::worker::counters::Counters;
+use crate::worker::{Presence, Question};
+use rustls_pki_types::{CertificateDer, UnixTime};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
 /// Wakes all workers; costs each a turn of its loop.
 pub type Waker = Arc<dyn Fn() + Send + Sync>;
 
 /// Workers that serve. Dropping one without [`Service::join`] leaves its threads to the process's end.
-pub trait Service: Send + 'static {
+pub trait Service: Send + Sync + 'static {
+    /// What they serve, loaded and checked.
+    type Snapshot: Send + Sync + 'static;
+
+    /// What is served now.
+    fn snapshot(&self) -> Arc<Self::Snapshot>;
+    /// Serves another snapshot. On an error everything goes on as it was.
+    fn publish(&self, snapshot: &Arc<Self::Snapshot>) -> Result<(), StartFailure>;
+    /// Who is blocked.
+    fn blocks(&self) -> Arc<Blocks>;
+    /// Blocks count from now on, for open connections too.
+    fn set_blocks(&self, blocks: Blocks);
+    /// Makes a new ticket key.
+    fn rotate_tickets(&self, now: UnixTime) -> Rotated;
+    /// Would the running server let this client in?
+    fn explain(&self, client: &Explained, now: UnixTime) -> Result<Explanation, String>;
+    /// Asks each worker who is connected; as many answers come as there are counters.
+    fn who_is_there(&self, question: &Question) -> mpsc::Receiver<Presence>;
     /// Each listener's name with an address that is bound, ports resolved; a listener may come several times.
     fn local_addresses(&self) -> Vec<(Arc<str>, SocketAddr)>;
     /// One for each worker.
@@ -23,7 +44,35 @@ pub trait Service: Send + 'static {
     fn connections(&self) -> u64;
     /// Waits for the workers to end: until no connection is left, or at once if `cut`. Answers how many connections did
     /// not end by themselves.
-    fn join(self, cut: bool) -> u64;
+    fn join(&self, cut: bool) -> u64;
+}
+
+/// What became of the wish for a new ticket key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rotated {
+    Yes,
+    /// Tickets are off.
+    NoTickets,
+    /// Keys come from shared secrets, each in its time.
+    Derived,
+    /// There was no randomness.
+    Failed,
+}
+
+/// Whom [`Service::explain`] is asked about.
+#[derive(Debug, Clone)]
+pub struct Explained {
+    pub listener: Option<String>,
+    pub sni: Option<String>,
+    /// What the client sends, leaf first; never empty.
+    pub chain: Vec<CertificateDer<'static>>,
+}
+
+/// Its answer, for people and for programs.
+#[derive(Debug, Clone)]
+pub struct Explanation {
+    pub text: String,
+    pub json: serde_json::Value,
 }
 
 #[cfg(test)]
@@ -31,6 +80,7 @@ pub mod scripted {
     //! A service that does as a test says and remembers what was asked of it.
 
     use super::*;
+    use crate::control::failure::Exit;
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -41,6 +91,9 @@ pub mod scripted {
         /// Joining without cutting takes as long as this holds.
         pub hanging: Arc<AtomicBool>,
         seen: Arc<Mutex<Vec<&'static str>>>,
+        /// Publishing fails while this holds.
+        pub refusing: AtomicBool,
+        blocks: Mutex<Arc<Blocks>>,
         pub counters: Vec<Arc<Counters>>,
         pub addresses: Vec<(Arc<str>, SocketAddr)>,
     }
@@ -66,6 +119,41 @@ pub mod scripted {
     }
 
     impl Service for Scripted {
+        type Snapshot = ();
+
+        fn snapshot(&self) -> Arc<()> {
+            Arc::new(())
+        }
+
+        fn publish(&self, _: &Arc<()>) -> Result<(), StartFailure> {
+            self.note("publish");
+            match self.refusing.load(Ordering::SeqCst) {
+                true => Err(StartFailure::new(Exit::Unavailable, "the address is in use; choose another")),
+                false => Ok(()),
+            }
+        }
+
+        fn blocks(&self) -> Arc<Blocks> {
+            Arc::clone(&self.blocks.lock().unwrap())
+        }
+
+        fn set_blocks(&self, blocks: Blocks) {
+            self.note("set_blocks");
+            *self.blocks.lock().unwrap() = Arc::new(blocks);
+        }
+
+        fn rotate_tickets(&self, _: UnixTime) -> Rotated {
+            Rotated::Yes
+        }
+
+        fn explain(&self, _: &Explained, _: UnixTime) -> Result<Explanation, String> {
+            Err("nothing is served".to_owned())
+        }
+
+        fn who_is_there(&self, _: &Question) -> mpsc::Receiver<Presence> {
+            mpsc::channel().1
+        }
+
         fn local_addresses(&self) -> Vec<(Arc<str>, SocketAddr)> {
             self.addresses.clone()
         }
@@ -94,7 +182,7 @@ pub mod scripted {
             open
         }
 
-        fn join(self, cut: bool) -> u64 {
+        fn join(&self, cut: bool) -> u64 {
             self.note(if cut { "cut" } else { "join" });
             while self.hanging.load(Ordering::SeqCst) && !cut {
                 std::thread::sleep(std::time::Duration::from_millis(1));

@@ -3,14 +3,17 @@
 //! SIGPIPE needs nothing here: Rust's start-up code ignores it, and writes answer with an error.
 
 use std::io;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-/// What a signal asks for.
+/// What a signal asks for, or somebody over the admin socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asked {
     /// SIGTERM, SIGINT.
     Stop,
+    /// `ctl drain`: the same with a time of its own for open connections.
+    Drain(Option<Duration>),
     /// SIGHUP.
     Reload,
     /// SIGUSR1.
@@ -20,11 +23,10 @@ pub enum Asked {
 }
 
 /// Signals that may wait; more of them while nobody looks say nothing new.
-const WAITING_MAX: usize = 16;
+pub const WAITING_MAX: usize = 16;
 
 /// Takes over the signals, within a runtime. From here on none of them ends the process by itself.
-pub fn listen() -> io::Result<mpsc::Receiver<Asked>> {
-    let (sender, receiver) = mpsc::channel(WAITING_MAX);
+pub fn listen(sender: &mpsc::Sender<Asked>) -> io::Result<()> {
     let kinds = [
         (SignalKind::terminate(), Asked::Stop),
         (SignalKind::interrupt(), Asked::Stop),
@@ -43,5 +45,5 @@ pub fn listen() -> io::Result<mpsc::Receiver<Asked>> {
             }
         });
     }
-    Ok(receiver)
+    Ok(())
 }

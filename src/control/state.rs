@@ -7,6 +7,7 @@ use crate::worker::audit_queue::AuditQueue;
 use crate::worker::counters::Counters;
 use arc_swap::ArcSwap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -22,7 +23,20 @@ pub struct State {
     /// Makes every worker turn once.
     pub waker: Option<Waker>,
     pub audit: Option<Arc<AuditQueue>>,
+    last_load: Mutex<LastLoad>,
+    /// How many there are.
+    blocks: AtomicUsize,
     busy: Mutex<Busy>,
+}
+
+/// How the last load of a configuration went; the start counts as the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LastLoad {
+    pub ok: bool,
+    /// When it was tried.
+    pub at: SystemTime,
+    /// When one last took effect.
+    pub ok_at: SystemTime,
 }
 
 /// What a reload replaces, as one value: whoever takes it sees names, numbers and counters that belong together.
@@ -101,13 +115,16 @@ impl Generation {
 impl State {
     /// The state of a process that is about to serve.
     pub fn new(generation: Generation, audit: Option<Arc<AuditQueue>>) -> State {
+        let now = SystemTime::now();
         State {
             generation: ArcSwap::from_pointee(generation),
             started: Instant::now(),
-            started_at: SystemTime::now(),
+            started_at: now,
             readiness: Readiness::default(),
             waker: None,
             audit,
+            last_load: Mutex::new(LastLoad { ok: true, at: now, ok_at: now }),
+            blocks: AtomicUsize::new(0),
             busy: Mutex::default(),
         }
     }
@@ -115,6 +132,32 @@ impl State {
     /// What is served now.
     pub fn generation(&self) -> Arc<Generation> {
         self.generation.load_full()
+    }
+
+    /// Another generation took over.
+    pub fn replace(&self, generation: Generation) {
+        self.generation.store(Arc::new(generation));
+    }
+
+    /// How many blocks are in force.
+    pub fn blocks(&self) -> usize {
+        self.blocks.load(Ordering::Relaxed)
+    }
+
+    /// There are so many blocks now.
+    pub fn note_blocks(&self, number: usize) {
+        self.blocks.store(number, Ordering::Relaxed);
+    }
+
+    /// How the last load went.
+    pub fn last_load(&self) -> LastLoad {
+        *self.last_load.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A reload was tried.
+    pub fn note_reload(&self, ok: bool, at: SystemTime) {
+        let mut last = self.last_load.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = LastLoad { ok, at, ok_at: if ok { at } else { last.ok_at } };
     }
 
     /// Why no connection should be sent here now; `None` when all is well.

@@ -2,11 +2,13 @@
 
 use super::exposition::is_up;
 use super::state::{Generation, State, VERSION};
+use super::text::moment;
 use crate::stats::Counter;
 use crate::worker::counters::{Counters, ListenerCounters, ServerCounters};
 use serde::Serialize;
+use std::fmt::{self, Write};
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The object, fields in the order in which they are printed.
 #[derive(Debug, Serialize)]
@@ -22,6 +24,8 @@ pub struct Status<'a> {
     sites: Vec<SiteStatus<'a>>,
     backends: Vec<BackendStatus<'a>>,
     workers: Vec<WorkerStatus>,
+    /// How many there are.
+    blocks: usize,
     totals: Totals,
 }
 
@@ -30,6 +34,11 @@ struct ConfigStatus {
     /// Absent with the flag form.
     file: Option<String>,
     sha256: String,
+    /// When it took effect.
+    since: String,
+    /// Whether the last reload, if there was one, went well.
+    last_reload_ok: bool,
+    last_reload: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -96,16 +105,66 @@ impl<'a> Status<'a> {
             uptime_seconds: now.saturating_duration_since(state.started).as_secs(),
             state: state.readiness.phase().word(),
             unready: state.unready(),
-            config: ConfigStatus {
-                file: generation.config.file.as_ref().map(|file| file.display().to_string()),
-                sha256: hex::encode(generation.config.digest),
-            },
+            config: config_status(state, generation),
             listeners,
             sites: sites(generation),
             backends: backends(generation),
             workers: workers(state, generation, now),
+            blocks: state.blocks(),
             totals,
         }
+    }
+
+    /// For people.
+    pub fn in_text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let _ = self.write_text(&mut text);
+        text
+    }
+
+    fn write_text(&self, out: &mut String) -> fmt::Result {
+        let up = Duration::from_secs(self.uptime_seconds);
+        writeln!(
+            out,
+            "countersign {}, pid {}, up {up:?}, {}",
+            self.version,
+            self.pid,
+            self.unready.unwrap_or(self.state)
+        )?;
+        let config = &self.config;
+        let file = config.file.as_deref().unwrap_or("the command line");
+        writeln!(out, "configuration of {file}, in force since {}", config.since)?;
+        match &config.last_reload {
+            Some(at) if !config.last_reload_ok => {
+                writeln!(out, "the last reload failed, at {at}: the log says why; what is above still serves")?;
+            }
+            _ => {}
+        }
+        for listener in &self.listeners {
+            let addresses: Vec<String> = listener.addresses.iter().map(ToString::to_string).collect();
+            let (name, open, in_flight) = (listener.name, listener.connections, listener.handshakes_in_flight);
+            writeln!(
+                out,
+                "listener {name} on {}: {open} connections, {in_flight} in their handshake",
+                addresses.join(" ")
+            )?;
+        }
+        for (backend, server) in
+            self.backends.iter().flat_map(|backend| backend.servers.iter().map(move |s| (backend, s)))
+        {
+            let up = if server.up { "up" } else { "down" };
+            writeln!(out, "backend {} {}: {up}, {} connections", backend.name, server.address, server.connections)?;
+        }
+        let (workers, totals) = (self.workers.len(), &self.totals);
+        let busy = self.workers.iter().map(|worker| worker.busy_ratio).sum::<f64>() / workers.max(1) as f64 * 100.0;
+        writeln!(out, "{workers} workers, {busy:.0} % busy; {} blocks", self.blocks)?;
+        let Totals { connections_total, handshakes_total, handshake_failures_total, audit_dropped_total, .. } = totals;
+        writeln!(
+            out,
+            "since the start {connections_total} connections, {handshakes_total} handshakes, {handshake_failures_total} \
+             failures, {audit_dropped_total} audit lines lost"
+        )
     }
 
     /// The object as a line of JSON.
@@ -114,6 +173,17 @@ impl<'a> Status<'a> {
         let mut json = serde_json::to_string(self).unwrap_or_else(|_| "{}".to_owned());
         json.push('\n');
         json
+    }
+}
+
+fn config_status(state: &State, generation: &Generation) -> ConfigStatus {
+    let load = state.last_load();
+    ConfigStatus {
+        file: generation.config.file.as_ref().map(|file| file.display().to_string()),
+        sha256: hex::encode(generation.config.digest),
+        since: moment(load.ok_at),
+        last_reload_ok: load.ok,
+        last_reload: (load.at != state.started_at).then(|| moment(load.at)),
     }
 }
 

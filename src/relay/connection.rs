@@ -11,6 +11,7 @@ use crate::trust::Admission;
 use crate::wire::audit::{CloseReason, ConnectionId, Event};
 use rustls_pki_types::UnixTime;
 use std::cell::OnceCell;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +24,8 @@ pub struct Live {
     pub slot: usize,
     /// Ends it from outside.
     pub signal: EndSignal,
+    /// From where it comes.
+    pub client: OnceCell<SocketAddr>,
     /// Whom it serves, once the handshake is done.
     pub admission: OnceCell<Arc<Admission>>,
     /// At which site.
@@ -32,7 +35,8 @@ pub struct Live {
 impl Live {
     /// A connection that was just accepted.
     pub fn new(conn_id: ConnectionId, slot: usize) -> Live {
-        Live { conn_id, slot, signal: EndSignal::default(), admission: OnceCell::new(), site: OnceCell::new() }
+        let (client, admission, site) = Default::default();
+        Live { conn_id, slot, signal: EndSignal::default(), client, admission, site }
     }
 }
 
@@ -43,6 +47,7 @@ pub async fn serve<H: Host>(host: Rc<H>, entry: Arc<Entry>, client: Socket, live
         host.handshake_over(&entry, &live);
         return;
     };
+    let _ = live.client.set(peer);
     let mut account = Account::open(host.reactor(), &entry, live.conn_id, peer);
     let greeted = handshake(&host, &entry, &client, &mut account, &live.signal).await;
     host.handshake_over(&entry, &live);

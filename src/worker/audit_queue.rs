@@ -1,7 +1,7 @@
 //! Audit records on their way from the workers to the thread that writes them. Bounded; a push never blocks.
 
 use crate::config::limits;
-use crate::wire::audit::Record;
+use crate::wire::audit::{Event, Record};
 use crossbeam::queue::ArrayQueue;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,6 +17,7 @@ pub struct AuditQueue {
     dropped: AtomicU64,
     closed: AtomicBool,
     failing: AtomicBool,
+    refusals_alone: AtomicBool,
 }
 
 impl Default for AuditQueue {
@@ -28,6 +29,7 @@ impl Default for AuditQueue {
             dropped: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             failing: AtomicBool::new(false),
+            refusals_alone: AtomicBool::new(false),
         }
     }
 }
@@ -35,10 +37,18 @@ impl Default for AuditQueue {
 impl AuditQueue {
     /// Hands a record over; one that finds no room is dropped and counted.
     pub fn push(&self, record: Record) {
+        if self.refusals_alone.load(Ordering::Relaxed) && !is_refusal(&record) {
+            return;
+        }
         if self.records.push(record).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
         self.wake();
+    }
+
+    /// Said by the writer: nothing is written, so that records other than refusals are left out and cost nothing.
+    pub fn keep_refusals_alone(&self, alone: bool) {
+        self.refusals_alone.store(alone, Ordering::Relaxed);
     }
 
     /// Counts records that the writer took but could not write.
@@ -113,4 +123,8 @@ impl AuditQueue {
             writer.unpark();
         }
     }
+}
+
+fn is_refusal(record: &Record) -> bool {
+    matches!(record, Record::Connection(connection) if connection.event == Event::Refused)
 }

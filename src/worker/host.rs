@@ -4,6 +4,7 @@ use super::audit_queue::AuditQueue;
 use super::counters::{Counters, ListenerCounters};
 use super::gauges::{HandshakePlace, Place};
 use super::plan::Plan;
+use super::rejudge::Rejudging;
 use crate::config::{OnFull, limits};
 use crate::relay::{Entry, Live, Shelf};
 use crate::sys::Reactor;
@@ -23,6 +24,7 @@ pub(super) struct WorkerHost {
     pub shelf: Shelf,
     pub audit: Option<Arc<AuditQueue>>,
     pub table: RefCell<Slab<Resident>>,
+    pub rejudging: Rejudging,
     newest: RefCell<Option<Rc<Plan>>>,
     quiet: Quiet,
 }
@@ -65,6 +67,7 @@ impl WorkerHost {
             shelf: Shelf::new(limits::SEND_BUFFERS_KEPT_MAX),
             audit,
             table: RefCell::new(Slab::new()),
+            rejudging: Rejudging::default(),
             newest: RefCell::default(),
             quiet,
             reactor,

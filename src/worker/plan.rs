@@ -4,6 +4,7 @@ use super::backends::{Balancer, ServerSeat};
 use super::counters::{Counters, Kind};
 use super::gauges::Gauges;
 use super::host::WorkerHost;
+use super::rejudge;
 use super::snapshot::Snapshot;
 use crate::relay::{Entry, Host, Live, Shelf};
 use crate::stats::Counter;
@@ -109,8 +110,9 @@ impl Host for Plan {
     fn still_admitted(&self, live: &Live) -> bool {
         match self.worker.newest_plan() {
             // A handshake that began before a reload and ended after it is judged by the new value too.
-            Some(newest) if !std::ptr::eq(&*newest, self) => super::rejudge::admits(&newest, &self.name_of(live), live),
-            _ => true,
+            Some(newest) if !std::ptr::eq(&*newest, self) => rejudge::admits(&newest, &self.name_of(live), live),
+            // So is one that a block overtook after its certificate was looked at.
+            _ => !rejudge::is_blocked(&self.worker, live),
         }
     }
 

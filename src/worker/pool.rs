@@ -4,6 +4,7 @@ use super::accepting::{ListenKey, Listening};
 use super::audit_queue::AuditQueue;
 use super::counters::Counters;
 use super::gauges::Gauges;
+use super::sessions::{Presence, Question};
 use super::snapshot::Snapshot;
 use super::start_error::StartError;
 use super::thread::{self, Command, Mailbox, Publication, RING, Setup, Shared};
@@ -21,6 +22,8 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub struct Pool {
     workers: Vec<RunningWorker>,
+    /// Taken by whoever joins.
+    threads: Mutex<Vec<JoinHandle<u64>>>,
     blocks: Arc<ArcSwap<Blocks>>,
     /// Only the control side looks here; no worker does.
     present: Mutex<Present>,
@@ -29,7 +32,6 @@ pub struct Pool {
 #[derive(Debug)]
 struct RunningWorker {
     mailbox: Mailbox,
-    thread: JoinHandle<u64>,
 }
 
 /// What the workers serve now.
@@ -49,17 +51,17 @@ impl Pool {
     ///
     /// # Errors
     /// The first thing that did not work; nothing keeps running then.
-    pub fn start(snapshot: Arc<Snapshot>, audit: Option<Arc<AuditQueue>>) -> Result<Pool, StartError> {
+    pub fn start(snapshot: Arc<Snapshot>, audit: Option<Arc<AuditQueue>>, blocks: Blocks) -> Result<Pool, StartError> {
         let config = snapshot.config().clone();
         let cpus = choose_cpus(&config)?;
         sys::probe(RING).map_err(StartError::Missing)?;
         let (mut sockets, addresses) = bind(&config.listeners, &[], cpus.len())?;
         let counters: Vec<_> = cpus.iter().map(|_| Arc::new(Counters::for_config(&config))).collect();
         let gauges = gauges(&config, &[], &[]);
-        let blocks = Arc::new(ArcSwap::from_pointee(Blocks::default()));
+        let blocks = Arc::new(ArcSwap::from_pointee(blocks));
         let shared = Shared { chains: Arc::new(SharedChainCache::new()), blocks: blocks.clone(), audit };
         let (sender, heard) = mpsc::channel();
-        let mut workers = Vec::new();
+        let (mut workers, mut threads) = (Vec::new(), Vec::new());
         for (index, cpu) in cpus.iter().enumerate() {
             let mailbox = Mailbox::new().map_err(|error| internal("making a worker's eventfd", &error))?;
             let first = Publication {
@@ -75,11 +77,12 @@ impl Pool {
                 .name(format!("worker-{index}"))
                 .spawn(move || thread::run(setup, ready))
                 .map_err(|error| internal("starting a worker's thread", &error))?;
-            workers.push(RunningWorker { mailbox, thread });
+            workers.push(RunningWorker { mailbox });
+            threads.push(thread);
         }
         drop(sender);
         let present = Mutex::new(Present { snapshot, counters, gauges, addresses });
-        let pool = Pool { workers, blocks, present };
+        let pool = Pool { workers, threads: Mutex::new(threads), blocks, present };
         for _ in 0..pool.workers.len() {
             let result = heard.recv().unwrap_or_else(|_| Err(internal("starting a worker", &"it ended at once")));
             if let Err(error) = result {
@@ -151,6 +154,13 @@ impl Pool {
         move || mailboxes.iter().for_each(Mailbox::wake)
     }
 
+    /// Asks every worker who is connected; each answers once, in a moment, into the channel.
+    pub fn who_is_there(&self, question: &Question) -> mpsc::Receiver<Presence> {
+        let (to, answers) = mpsc::channel();
+        self.tell(|| Command::WhoIsThere(question.clone(), to.clone()));
+        answers
+    }
+
     /// Closes the listening sockets once what the kernel had accepted is taken. Open connections go on.
     pub fn stop_accepting(&self) {
         self.tell(|| Command::StopAccepting);
@@ -164,8 +174,8 @@ impl Pool {
     }
 
     /// Ends the workers. With `cut`, connections are asked to end and lost after a short patience; without, the workers
-    /// go on until none is left. The result counts those that were asked to end or lost.
-    pub fn join(self, cut: bool) -> u64 {
+    /// go on until none is left. The result counts those that were asked to end or lost; a second call finds none.
+    pub fn join(&self, cut: bool) -> u64 {
         let open = if cut { self.connections() } else { 0 };
         let patience = if cut { CUT_PATIENCE } else { Duration::from_secs(u32::MAX.into()) };
         if cut {
@@ -173,7 +183,8 @@ impl Pool {
         }
         let at_latest = Instant::now() + patience;
         self.tell(|| Command::Exit { at_latest });
-        let lost: u64 = self.workers.into_iter().map(|worker| worker.thread.join().unwrap_or(0)).sum();
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let lost: u64 = threads.into_iter().map(|thread| thread.join().unwrap_or(0)).sum();
         open.max(lost)
     }
 

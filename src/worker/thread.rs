@@ -7,6 +7,7 @@ use super::gauges::Gauges;
 use super::host::WorkerHost;
 use super::plan::Plan;
 use super::rejudge::rejudge;
+use super::sessions::{self, Presence, Question};
 use super::snapshot::Snapshot;
 use super::start_error::StartError;
 use crate::config::limits;
@@ -18,7 +19,7 @@ use arc_swap::ArcSwap;
 use crossbeam::queue::ArrayQueue;
 use std::cell::Cell;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 /// The sizes of every worker's ring.
@@ -35,6 +36,8 @@ pub(super) enum Command {
     Publish(Box<Publication>),
     /// Looks through open connections after the blocks changed.
     Rejudge,
+    /// Tells who is connected.
+    WhoIsThere(Question, mpsc::Sender<Presence>),
     /// Closes the listening sockets.
     StopAccepting,
     /// Asks all connections to end.
@@ -179,7 +182,10 @@ async fn obey(gate: Rc<Gate>, woken: Woken, mailbox: Mailbox, exit_at: Rc<Cell<O
         while let Some(command) = mailbox.commands.pop() {
             match command {
                 Command::Publish(publication) => publish(&gate, &host, *publication),
-                Command::Rejudge => host.reactor.spawn(rejudge(host.clone(), gate.plan())),
+                Command::Rejudge => rejudge(&host),
+                Command::WhoIsThere(question, to) => {
+                    host.reactor.spawn(sessions::answer(host.clone(), question, to));
+                }
                 Command::StopAccepting => gate.stop(),
                 Command::EndAll(reason) => host.end_all(reason),
                 Command::Exit { at_latest } => {
@@ -203,6 +209,6 @@ fn publish(gate: &Rc<Gate>, host: &Rc<WorkerHost>, publication: Publication) {
     let Publication { snapshot, counters, gauges, sockets } = publication;
     let plan = Plan::new(host.clone(), snapshot, counters, gauges);
     host.set_newest_plan(Some(plan.clone()));
-    gate.replace(plan.clone(), sockets);
-    host.reactor.spawn(rejudge(host.clone(), plan));
+    gate.replace(plan, sockets);
+    rejudge(host);
 }

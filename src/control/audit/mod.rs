@@ -1,19 +1,18 @@
 //! The audit's writer: one thread that takes records from the queue and writes them as lines, many at once.
 //!
 //! It may block for as long as a disk or a pipe does; the queue's bound is what workers notice of that. It sleeps
-//! while there is nothing to write.
+//! while there is nothing to write. It runs without `[audit]` too: refusals are remembered all the same.
 
 mod target;
 
 pub use target::Target;
 
+use super::refusals::Refusals;
 use crate::config::limits;
-use crate::wire::audit;
+use crate::wire::audit::{self, Record};
 use crate::worker::audit_queue::AuditQueue;
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,45 +23,73 @@ const UNTIL_WOKEN: Duration = Duration::from_secs(24 * 3600);
 #[derive(Debug)]
 pub struct Writer {
     queue: Arc<AuditQueue>,
-    reopen: Arc<AtomicBool>,
+    order: Arc<Mutex<Option<Order>>>,
     thread: thread::Thread,
-    ended: mpsc::Receiver<()>,
+    ended: Mutex<mpsc::Receiver<()>>,
+}
+
+/// What the writer is to do once it has written what it holds.
+#[derive(Debug)]
+enum Order {
+    /// Open the same target anew.
+    Reopen,
+    /// Go on with another one, or with none.
+    Write(Option<Target>),
 }
 
 impl Writer {
-    /// Starts the thread.
-    pub fn start(target: Target, queue: Arc<AuditQueue>) -> io::Result<Writer> {
-        let reopen = Arc::new(AtomicBool::new(false));
+    /// Starts the thread. Without a target records are taken and not written.
+    pub fn start(target: Option<Target>, queue: Arc<AuditQueue>, refusals: Arc<Refusals>) -> io::Result<Writer> {
+        let order = Arc::new(Mutex::new(None));
         let (ending, ended) = mpsc::channel();
-        let mut lines = Lines::new(target, Arc::clone(&queue), Arc::clone(&reopen));
+        queue.keep_refusals_alone(target.is_none());
+        let mut lines = Lines::new(target, Arc::clone(&queue), refusals, Arc::clone(&order));
         let thread = thread::Builder::new().name("audit".into()).spawn(move || {
             lines.run();
             // Nobody listens any more where the process gave up waiting.
             let _ = ending.send(());
         })?;
-        Ok(Writer { queue, reopen, thread: thread.thread().clone(), ended })
+        Ok(Writer { queue, order, thread: thread.thread().clone(), ended: Mutex::new(ended) })
     }
 
     /// Opens the file anew, for whoever moved it away.
     pub fn reopen(&self) {
-        self.reopen.store(true, Ordering::SeqCst);
+        let mut order = self.order();
+        // A target that is about to be taken was opened just now.
+        if order.is_none() {
+            *order = Some(Order::Reopen);
+        }
+        drop(order);
         self.thread.unpark();
     }
 
+    /// Writes to another target from now on, or to none.
+    pub fn write_to(&self, target: Option<Target>) {
+        let alone = target.is_none();
+        *self.order() = Some(Order::Write(target));
+        self.queue.keep_refusals_alone(alone);
+        self.thread.unpark();
+    }
+
+    fn order(&self) -> std::sync::MutexGuard<'_, Option<Order>> {
+        self.order.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Closes the queue and waits until all is written, for `patience`. False if some of it is not.
-    pub fn finish(self, patience: Duration) -> bool {
+    pub fn finish(&self, patience: Duration) -> bool {
         self.queue.close();
         self.thread.unpark();
-        self.ended.recv_timeout(patience).is_ok()
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(patience).is_ok()
     }
 }
 
 /// Lines on their way to the target.
 #[derive(Debug)]
 struct Lines {
-    target: Target,
+    target: Option<Target>,
     queue: Arc<AuditQueue>,
-    reopen: Arc<AtomicBool>,
+    refusals: Arc<Refusals>,
+    order: Arc<Mutex<Option<Order>>>,
     batch: Vec<u8>,
     /// Bytes of the batch that are written.
     written: usize,
@@ -73,19 +100,22 @@ struct Lines {
 }
 
 impl Lines {
-    fn new(target: Target, queue: Arc<AuditQueue>, reopen: Arc<AtomicBool>) -> Lines {
-        Lines { target, queue, reopen, batch: Vec::new(), written: 0, told: None, closing_since: None }
+    fn new(
+        target: Option<Target>,
+        queue: Arc<AuditQueue>,
+        refusals: Arc<Refusals>,
+        order: Arc<Mutex<Option<Order>>>,
+    ) -> Lines {
+        Lines { target, queue, refusals, order, batch: Vec::new(), written: 0, told: None, closing_since: None }
     }
 
     fn run(&mut self) {
         loop {
             self.collect();
-            if self.reopen.swap(false, Ordering::SeqCst) {
-                self.open_anew();
-            }
             match self.write() {
                 Ok(()) if self.queue.is_finished() => return,
-                Ok(()) => {}
+                // What was taken before the order is where it was to go.
+                Ok(()) => self.obey(),
                 Err(error) => {
                     self.tell(&error);
                     if self.gives_up() {
@@ -93,7 +123,21 @@ impl Lines {
                     }
                     thread::park_timeout(limits::AUDIT_RETRY);
                     self.open_anew();
+                    self.obey();
                 }
+            }
+        }
+    }
+
+    fn obey(&mut self) {
+        let order = self.order.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match order {
+            None => {}
+            Some(Order::Reopen) => self.open_anew(),
+            Some(Order::Write(target)) => {
+                self.target = target;
+                // The line that was cut short starts over.
+                self.written = start_of_line(&self.batch, self.written);
             }
         }
     }
@@ -106,7 +150,12 @@ impl Lines {
         }
         let mut next = self.queue.take(UNTIL_WOKEN);
         while let Some(record) = next {
-            audit::write_line(&record, &mut self.batch);
+            if let Record::Connection(connection) = &record {
+                self.refusals.note(connection);
+            }
+            if self.target.is_some() {
+                audit::write_line(&record, &mut self.batch);
+            }
             if self.batch.len() >= limits::AUDIT_BATCH_BYTES_MAX {
                 return;
             }
@@ -116,22 +165,26 @@ impl Lines {
 
     /// Writes the whole batch.
     fn write(&mut self) -> io::Result<()> {
-        if self.batch.is_empty() {
+        let Some(target) = self.target.as_mut().filter(|_| !self.batch.is_empty()) else {
+            self.give_up_batch();
             return Ok(());
-        }
+        };
         while self.written < self.batch.len() {
-            match self.target.write(&self.batch[self.written..]) {
+            match target.write(&self.batch[self.written..]) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(n) => self.written += n,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if self.target.never_takes(&error) => self.drop_line(),
+                Err(error) if target.never_takes(&error) => {
+                    self.written += length_of_line(&self.batch[self.written..]);
+                    self.queue.count_dropped(1);
+                }
                 Err(error) => return Err(error),
             }
         }
         self.batch.clear();
         self.written = 0;
         if self.told.take().is_some() {
-            tracing::info!(target = %self.target, dropped = self.queue.dropped(), "the audit is written again");
+            tracing::info!(%target, dropped = self.queue.dropped(), "the audit is written again");
         }
         self.queue.set_failing(false);
         if !self.queue.is_finished() {
@@ -140,16 +193,20 @@ impl Lines {
         Ok(())
     }
 
-    /// Leaves out the line that comes next.
-    fn drop_line(&mut self) {
-        let rest = &self.batch[self.written..];
-        self.written += rest.iter().position(|byte| *byte == b'\n').map_or(rest.len(), |end| end + 1);
-        self.queue.count_dropped(1);
+    /// There is nowhere to write any more: what waited for it is lost, and counted.
+    fn give_up_batch(&mut self) {
+        let lost = self.batch[self.written..].iter().filter(|byte| **byte == b'\n').count() as u64;
+        self.queue.count_dropped(lost);
+        self.batch.clear();
+        self.written = 0;
+        self.told = None;
+        self.queue.set_failing(false);
     }
 
     /// Opens the target again. Where that gives another file, the line that was cut short starts over in it.
     fn open_anew(&mut self) {
-        match self.target.reopen() {
+        let Some(target) = &mut self.target else { return };
+        match target.reopen() {
             Ok(target::Opened::Same) => {}
             Ok(target::Opened::Another) => self.written = start_of_line(&self.batch, self.written),
             Err(error) => self.tell(&error),
@@ -159,10 +216,11 @@ impl Lines {
     /// Says once in a while that the audit is not being written.
     fn tell(&mut self, error: &io::Error) {
         self.queue.set_failing(true);
+        let Some(target) = &self.target else { return };
         if self.told.is_none_or(|told| told.elapsed() >= limits::LOG_FAULT_EVERY) {
             self.told = Some(Instant::now());
             tracing::error!(
-                target = %self.target, %error, dropped = self.queue.dropped(),
+                %target, %error, dropped = self.queue.dropped(),
                 "the audit cannot be written; trying again every second, look at the disk's space and the file's owner"
             );
         }
@@ -182,9 +240,15 @@ impl Lines {
             lost += 1;
         }
         self.queue.count_dropped(lost);
-        tracing::error!(lost, target = %self.target, "audit lines are lost: they could not be written before the end");
+        let target = self.target.as_ref().map(ToString::to_string);
+        tracing::error!(lost, target, "audit lines are lost: they could not be written before the end");
         true
     }
+}
+
+/// Up to and with the end of the line that comes next.
+fn length_of_line(lines: &[u8]) -> usize {
+    lines.iter().position(|byte| *byte == b'\n').map_or(lines.len(), |end| end + 1)
 }
 
 /// Where the line begins that byte `at` of `lines` belongs to.

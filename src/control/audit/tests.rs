@@ -24,6 +24,10 @@ fn open(path: &Path) -> Target {
     Target::open(&AuditTarget::File(path.to_owned())).unwrap()
 }
 
+fn start(target: Target, queue: &Arc<AuditQueue>) -> io::Result<Writer> {
+    Writer::start(Some(target), Arc::clone(queue), Arc::default())
+}
+
 /// Looks at `done` until it holds.
 fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
     let begun = Instant::now();
@@ -47,7 +51,7 @@ fn every_record_pushed_before_the_end_is_in_the_file_in_order() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("audit.jsonl");
     let queue = Arc::new(AuditQueue::default());
-    let writer = Writer::start(open(&path), Arc::clone(&queue)).unwrap();
+    let writer = start(open(&path), &queue).unwrap();
     let sent: Vec<String> = (0..5000).map(|i| format!("c{i}")).collect();
     for command in &sent {
         queue.push(record(command));
@@ -62,7 +66,7 @@ fn a_record_is_written_while_the_process_runs_on() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("audit.jsonl");
     let queue = Arc::new(AuditQueue::default());
-    let writer = Writer::start(open(&path), Arc::clone(&queue)).unwrap();
+    let writer = start(open(&path), &queue).unwrap();
     for expected in 1..=3 {
         queue.push(record("x"));
         wait_for("the line", || fs::read_to_string(&path).unwrap().lines().count() == expected);
@@ -84,7 +88,7 @@ fn an_existing_file_is_appended_to() {
     let path = directory.path().join("audit.jsonl");
     for command in ["first", "second"] {
         let queue = Arc::new(AuditQueue::default());
-        let writer = Writer::start(open(&path), Arc::clone(&queue)).unwrap();
+        let writer = start(open(&path), &queue).unwrap();
         queue.push(record(command));
         assert!(writer.finish(PATIENCE));
     }
@@ -96,7 +100,7 @@ fn a_file_that_was_moved_away_is_opened_anew_on_request_and_not_before() {
     let directory = tempfile::tempdir().unwrap();
     let (path, moved) = (directory.path().join("audit.jsonl"), directory.path().join("audit.jsonl.1"));
     let queue = Arc::new(AuditQueue::default());
-    let writer = Writer::start(open(&path), Arc::clone(&queue)).unwrap();
+    let writer = start(open(&path), &queue).unwrap();
     queue.push(record("one"));
     wait_for("the first line", || fs::read_to_string(&path).unwrap().lines().count() == 1);
     fs::rename(&path, &moved).unwrap();
@@ -114,7 +118,7 @@ fn a_file_that_was_moved_away_is_opened_anew_on_request_and_not_before() {
 fn on_a_pipe(queue: &Arc<AuditQueue>) -> (Writer, std::io::PipeReader) {
     let (reader, writer) = std::io::pipe().unwrap();
     let target = Target::Stdout(File::from(std::os::fd::OwnedFd::from(writer)));
-    (Writer::start(target, Arc::clone(queue)).unwrap(), reader)
+    (start(target, queue).unwrap(), reader)
 }
 
 #[test]
@@ -127,7 +131,12 @@ fn a_blocked_pipe_blocks_no_worker_and_what_finds_no_room_is_counted() {
         pushed += 1;
         assert!(pushed < 10_000_000, "the queue has no bound");
     }
-    assert!(queue.is_failing(), "a queue without room is what refuses connections");
+    // The first one may have been dropped while the writer was only slow.
+    wait_for("a queue without room, which is what refuses connections", || {
+        queue.push(record("x"));
+        pushed += 1;
+        queue.is_failing()
+    });
     let reading = thread::spawn(move || {
         let mut text = String::new();
         reader.read_to_string(&mut text).unwrap();
@@ -153,7 +162,7 @@ fn a_pipe_that_stays_blocked_does_not_hold_up_the_end() {
 #[test]
 fn a_full_disk_is_noticed_kept_trying_and_counted_at_the_end() {
     let queue = Arc::new(AuditQueue::default());
-    let writer = Writer::start(open(Path::new("/dev/full")), Arc::clone(&queue)).unwrap();
+    let writer = start(open(Path::new("/dev/full")), &queue).unwrap();
     assert!(!queue.is_failing());
     for _ in 0..10 {
         queue.push(record("x"));
@@ -169,7 +178,7 @@ fn writing_goes_on_without_loss_once_there_is_room_again() {
     let path = directory.path().join("audit.jsonl");
     std::os::unix::fs::symlink("/dev/full", &path).unwrap();
     let queue = Arc::new(AuditQueue::default());
-    let writer = Writer::start(open(&path), Arc::clone(&queue)).unwrap();
+    let writer = start(open(&path), &queue).unwrap();
     queue.push(record("kept"));
     wait_for("the failure", || queue.is_failing());
     fs::remove_file(&path).unwrap();
@@ -179,6 +188,41 @@ fn writing_goes_on_without_loss_once_there_is_room_again() {
     assert!(writer.finish(PATIENCE));
     assert_eq!(commands(&fs::read_to_string(&path).unwrap()), ["kept", "next"]);
     assert_eq!(queue.dropped(), 0);
+}
+
+#[test]
+fn another_target_gets_what_comes_from_then_on_and_none_gets_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let (first, second) = (directory.path().join("first"), directory.path().join("second"));
+    let queue = Arc::new(AuditQueue::default());
+    let writer = start(open(&first), &queue).unwrap();
+    queue.push(record("one"));
+    wait_for("the first line", || fs::read_to_string(&first).unwrap().lines().count() == 1);
+    writer.write_to(Some(open(&second)));
+    // Taken only after the order: what is pushed meanwhile may go to either.
+    wait_for("the second target", || {
+        queue.push(record("two"));
+        fs::read_to_string(&second).unwrap().lines().count() > 0
+    });
+    writer.write_to(None);
+    queue.push(record("three"));
+    assert!(writer.finish(PATIENCE));
+    for path in [&first, &second] {
+        assert!(!fs::read_to_string(path).unwrap().contains("three"), "what nobody keeps is not queued");
+    }
+    assert_eq!(queue.dropped(), 0);
+}
+
+#[test]
+fn a_failing_target_that_is_taken_away_fails_no_more() {
+    let queue = Arc::new(AuditQueue::default());
+    let writer = start(open(Path::new("/dev/full")), &queue).unwrap();
+    queue.push(record("lost"));
+    wait_for("the failure", || queue.is_failing());
+    writer.write_to(None);
+    wait_for("the end of it", || !queue.is_failing());
+    assert_eq!(queue.dropped(), 1);
+    assert!(writer.finish(PATIENCE));
 }
 
 #[test]

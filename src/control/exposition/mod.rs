@@ -53,9 +53,10 @@ fn process(sheet: &Sheet, state: &State, counters: &[Arc<Counters>], (now, wall)
     sheet.gauge("countersign_build_info", &[("version", VERSION)], 1.0);
     sheet.gauge("process_clock_time_seconds", &[], seconds(wall));
     sheet.gauge("process_start_time_seconds", &[], seconds(state.started_at));
-    // A start counts as the first load; it would not have come this far otherwise.
-    sheet.gauge("countersign_config_last_reload_successful", &[], 1.0);
-    sheet.gauge("countersign_config_last_reload_success_timestamp_seconds", &[], seconds(state.started_at));
+    let load = state.last_load();
+    sheet.gauge("countersign_config_last_reload_successful", &[], f64::from(u8::from(load.ok)));
+    sheet.gauge("countersign_config_last_reload_success_timestamp_seconds", &[], seconds(load.ok_at));
+    sheet.gauge("countersign_blocks", &[], state.blocks() as f64);
     sheet.gauge("countersign_ready", &[], f64::from(u8::from(state.unready().is_none())));
     sheet.counter("countersign_audit_dropped_total", &[], state.audit_dropped());
     let ratios = state.busy_ratios(now);

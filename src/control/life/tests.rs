@@ -1,7 +1,9 @@
 use super::*;
 use crate::config::{Admin, Audit, AuditTarget, OnFull};
 use crate::control::fixture;
+use crate::control::reload::Loaded;
 use crate::control::service::scripted::Scripted;
+use crate::control::state::Facts;
 use crate::worker::counters::Counters;
 use std::cell::RefCell;
 use std::fs;
@@ -9,8 +11,8 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-fn loaded(_: &Arc<Config>) -> Result<Loaded<()>, StartFailure> {
-    Ok(Loaded { snapshot: (), facts: Facts::default(), warnings: Vec::new() })
+fn loaded() -> Load<()> {
+    Arc::new(|_, _| Ok(Loaded { snapshot: Arc::new(()), facts: Facts::default(), warnings: Vec::new() }))
 }
 
 fn audited(path: &Path) -> Config {
@@ -29,14 +31,11 @@ fn service(config: &Config, connections: u64) -> Scripted {
 }
 
 /// Signals that come as soon as the process serves.
-fn scripted(asked: &[Asked]) -> impl FnOnce() -> io::Result<mpsc::Receiver<Asked>> {
-    let (sender, receiver) = mpsc::channel(16);
-    for asked in asked {
-        sender.try_send(*asked).unwrap();
+fn scripted(asked: &[Asked]) -> impl FnOnce(&mpsc::Sender<Asked>) -> io::Result<()> {
+    move |sender| {
+        asked.iter().for_each(|asked| sender.try_send(*asked).unwrap());
+        Ok(())
     }
-    // The sender lives on, as signal handlers do.
-    std::mem::forget(sender);
-    move || Ok(receiver)
 }
 
 fn audit_lines(path: &Path) -> Vec<serde_json::Value> {
@@ -52,7 +51,7 @@ fn a_run_that_drains_exits_0_and_its_audit_tells_start_and_stop() {
     let said = Rc::new(RefCell::new(None));
     let saying = Rc::clone(&said);
     let options = Options { announce: Some(Box::new(move |ready| *saying.borrow_mut() = Some(ready.clone()))) };
-    let code = run_with(config, options, loaded, |(), _| Ok(service), scripted(&[Asked::Reload, Asked::Stop]));
+    let code = run_with(config, options, loaded(), |_, _, _| Ok(service), scripted(&[Asked::ReopenLogs, Asked::Stop]));
     assert_eq!(code, 0);
     let lines = audit_lines(&path);
     assert_eq!(lines.len(), 2);
@@ -75,7 +74,7 @@ fn connections_cut_at_the_deadline_make_it_exit_1() {
     let config = audited(&path);
     let service = service(&config, 3);
     let options = Options { announce: Some(Box::new(|_| ())) };
-    let code = run_with(config, options, loaded, |(), _| Ok(service), scripted(&[Asked::Stop]));
+    let code = run_with(config, options, loaded(), |_, _, _| Ok(service), scripted(&[Asked::Stop]));
     assert_eq!(code, 1);
     assert_eq!(audit_lines(&path)[1]["connections_cut"], 3);
 }
@@ -83,16 +82,14 @@ fn connections_cut_at_the_deadline_make_it_exit_1() {
 #[test]
 fn nothing_is_bound_before_the_audit_can_be_written() {
     let config = audited(Path::new("/nonexistent/audit.jsonl"));
-    let start = |(), _| -> Result<Scripted, StartFailure> { panic!("started") };
-    assert_eq!(run_with(config, Options::default(), loaded, start, scripted(&[])), 78);
+    let start = |_, _, _| -> Result<Scripted, StartFailure> { panic!("started") };
+    assert_eq!(run_with(config, Options::default(), loaded(), start, scripted(&[])), 78);
 }
 
 #[test]
 fn faults_found_in_files_end_the_start_with_their_code() {
-    let load = |_: &Arc<Config>| -> Result<Loaded<()>, StartFailure> {
-        Err(StartFailure::of_faults(&[Fault::config("site.certificate", "not PEM", "give a PEM file")]))
-    };
-    let start = |(), _| -> Result<Scripted, StartFailure> { panic!("started") };
+    let load: Load<()> = Arc::new(|_, _| Err(vec![Fault::config("site.certificate", "not PEM", "give a PEM file")]));
+    let start = |_, _, _| -> Result<Scripted, StartFailure> { panic!("started") };
     assert_eq!(run_with(fixture::config(), Options::default(), load, start, scripted(&[])), 78);
 }
 
@@ -102,7 +99,7 @@ fn an_admin_address_in_use_ends_the_start_with_69() {
     let mut config = fixture::config();
     config.admin = Some(Admin { http: taken.local_addr().ok(), probe: None, socket: None, allow_remote: false });
     let service = service(&config, 0);
-    assert_eq!(run_with(config, Options::default(), loaded, |(), _| Ok(service), scripted(&[])), 69);
+    assert_eq!(run_with(config, Options::default(), loaded(), |_, _, _| Ok(service), scripted(&[])), 69);
 }
 
 #[test]
@@ -117,5 +114,5 @@ fn the_ready_line_tells_the_ports_that_port_0_became() {
         assert!(ready.to_string().contains(&format!(" admin={} ", ready.admin.unwrap())));
     };
     let options = Options { announce: Some(Box::new(announce)) };
-    assert_eq!(run_with(config, options, loaded, |(), _| Ok(service), scripted(&[Asked::Stop])), 0);
+    assert_eq!(run_with(config, options, loaded(), |_, _, _| Ok(service), scripted(&[Asked::Stop])), 0);
 }
