@@ -16,6 +16,7 @@ mod endings;
 mod exit_codes;
 mod explain;
 mod integrity;
+mod interop;
 mod layering;
 mod limits;
 mod many_connections;
