@@ -98,6 +98,11 @@ pub trait Kernel {
     /// Closes a descriptor that no operation uses any more.
     fn close(&mut self, file: RawFd);
 
+    /// Sends what fits without waiting; `WouldBlock` where nothing does, or where only operations send.
+    fn send_now(&mut self, _socket: RawFd, _bytes: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
     /// Ends the sending direction.
     fn shutdown_send(&mut self, socket: RawFd) -> io::Result<()>;
 

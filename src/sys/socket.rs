@@ -98,7 +98,9 @@ impl Socket {
 
     /// Sends all of `bytes` and gives the vector back for reuse.
     pub async fn send(&self, mut bytes: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
-        let mut sent = 0;
+        // Most messages fit into the socket's buffer: one call, and no trip through the loop. Errors come up again below.
+        let now = self.reactor().kernel(|kernel| kernel.send_now(self.descriptor.raw, &bytes));
+        let mut sent = now.unwrap_or(0);
         while sent < bytes.len() {
             let left = bytes.len() - sent;
             let data = bytes[sent..].as_ptr();

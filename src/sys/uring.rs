@@ -184,6 +184,10 @@ impl Kernel for Uring {
         drop(unsafe { OwnedFd::from_raw_fd(file) });
     }
 
+    fn send_now(&mut self, socket: RawFd, bytes: &[u8]) -> io::Result<usize> {
+        with(socket, |socket| socket.send_with_flags(bytes, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL))
+    }
+
     fn shutdown_send(&mut self, socket: RawFd) -> io::Result<()> {
         with(socket, |socket| socket.shutdown(Shutdown::Write))
     }
