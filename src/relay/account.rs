@@ -100,6 +100,7 @@ impl Account {
         record.identity = admission.identity().map(|identity| identity.as_str().into());
         record.rule = admission.rule().cloned();
         record.reason = admission.reason();
+        record.reason_detail = admission.detail().to_owned();
         record.verify = admission.verify();
         record.epoch = admission.epoch();
         record.handshake_micros = took.as_micros() as u64;
