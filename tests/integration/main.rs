@@ -30,4 +30,5 @@ mod resumption;
 mod running;
 mod shutdown;
 mod tls_options;
+mod trust;
 mod world;

@@ -185,6 +185,13 @@ impl Credential {
         files
     }
 
+    /// SHA-256 of the leaf's SubjectPublicKeyInfo in lower-case hex.
+    pub fn spki_sha256(&self) -> String {
+        use x509_parser::prelude::{FromDer, X509Certificate};
+        let (_, leaf) = X509Certificate::from_der(&self.chain[0]).unwrap();
+        hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, leaf.public_key().raw))
+    }
+
     /// SHA-256 of the leaf in lower-case hex.
     pub fn sha256(&self) -> String {
         hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &self.chain[0]))
@@ -232,8 +239,14 @@ impl Ca {
 
     /// An authority below this one.
     pub fn intermediate(&self, cn: &str) -> Ca {
+        self.intermediate_with(cn, |_| ())
+    }
+
+    /// The same with whatever `change` makes of it.
+    pub fn intermediate_with(&self, cn: &str, change: impl FnOnce(&mut CertificateParams)) -> Ca {
         let mut params = ca_params(cn);
         params.use_authority_key_identifier_extension = true;
+        change(&mut params);
         let key = KeyKind::Ecdsa.generate();
         let certificate = params.signed_by(&key, &self.issuer()).unwrap();
         Ca { params, key, der: certificate.der().clone(), pem: certificate.pem() }
@@ -241,8 +254,14 @@ impl Ca {
 
     /// Signs a leaf; the chain holds the leaf alone.
     pub fn leaf(&self, spec: &LeafSpec) -> Credential {
-        let key = spec.key.generate();
-        let certificate = spec.params().signed_by(&key, &self.issuer()).unwrap();
+        self.leaf_with(spec, |_| ())
+    }
+
+    /// The same with whatever `change` makes of it.
+    pub fn leaf_with(&self, spec: &LeafSpec, change: impl FnOnce(&mut CertificateParams)) -> Credential {
+        let (key, mut params) = (spec.key.generate(), spec.params());
+        change(&mut params);
+        let certificate = params.signed_by(&key, &self.issuer()).unwrap();
         Credential::new(vec![certificate.der().clone()], &key)
     }
 
@@ -251,7 +270,7 @@ impl Ca {
         Credential::new(vec![self.der.clone()], &self.key)
     }
 
-    fn issuer(&self) -> Issuer<'_, &KeyPair> {
+    pub fn issuer(&self) -> Issuer<'_, &KeyPair> {
         Issuer::from_params(&self.params, &self.key)
     }
 }
