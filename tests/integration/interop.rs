@@ -6,6 +6,7 @@
 
 mod curl;
 mod dialogue;
+mod envoy;
 
 mod gnutls;
 mod go;
@@ -13,6 +14,7 @@ mod java;
 mod openssl;
 mod python;
 mod rustls_client;
+mod scanners;
 
 mod visitor;
 

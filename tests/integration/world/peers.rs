@@ -54,7 +54,7 @@ fn free_port() -> u16 {
 }
 
 /// Starts a program that listens on a port given to it, and waits until it answers.
-fn start_listening(make: impl Fn(u16) -> Command) -> (Process, SocketAddr) {
+pub fn start_listening(make: impl Fn(u16) -> Command) -> (Process, SocketAddr) {
     for _ in 0..5 {
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let mut process = Process::spawn(&mut make(address.port()));
