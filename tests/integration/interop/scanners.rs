@@ -1,7 +1,7 @@
 //! The reports of sslscan and testssl.sh stay clean: no old protocol, no weak suite, no renegotiation, none of the old
 //! holes. What they report and we accept stands here with its reason.
 //!
-//! sslscan's remark that TLS_FALLBACK_SCSV is not supported is accepted without a look.
+//! sslscan's remark that TLS_FALLBACK_SCSV is not supported is accepted, and so that look is left out.
 //! The signal guards against being talked down below the best common version; nothing below 1.2 is offered, and between
 //! 1.3 and 1.2 TLS 1.3's own mark in the server's random does the same.
 
