@@ -44,29 +44,7 @@ impl Site {
     /// Reads the site's certificates, keys and OCSP responses. On success the faults are warnings.
     pub fn load(source: &SiteSource<'_>) -> Result<(Arc<Site>, Vec<Fault>), Vec<Fault>> {
         let site = source.site;
-        let mut faults = Vec::new();
-        let mut warnings = Vec::new();
-        let provider = provider_of(&site.tls).map(Arc::new).unwrap_or_else(|fault| {
-            faults.push(fault);
-            Arc::new(aws_lc_rs::default_provider())
-        });
-        let mut credentials = Vec::new();
-        for files in &site.certificates {
-            match Credentials::load(files, &site.names, source.now, &provider, &mut warnings) {
-                Ok(loaded) => credentials.push(loaded),
-                Err(found) => faults.extend(found),
-            }
-        }
-        if credentials.is_empty() && faults.is_empty() {
-            faults.push(Fault::config(
-                "site.certificate",
-                "the site has no certificate",
-                "add one with `chain` and `key`",
-            ));
-        }
-        if !faults.is_empty() {
-            return Err(faults);
-        }
+        let Files { provider, mut credentials, warnings } = Files::read(site, source.now)?;
         credentials.sort_by_key(Credentials::rank);
         let certificates = credentials.iter().map(|loaded| Arc::new(loaded.facts.clone())).collect();
         let config = server_config(source, provider, SiteResolver::new(credentials)).map_err(|fault| vec![fault])?;
@@ -79,6 +57,11 @@ impl Site {
             certificates,
         };
         Ok((Arc::new(site), warnings))
+    }
+
+    /// What is wrong with the site's files, for one whose policy is wrong already: all of it is to be told at once.
+    pub fn faults_of_files(site: &config::Site, now: UnixTime) -> Vec<Fault> {
+        Files::read(site, now).err().unwrap_or_default()
     }
 
     /// Index into [`config::Config::sites`].
@@ -114,6 +97,35 @@ impl Site {
 impl fmt::Debug for Site {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Site").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// What a site's own files hold.
+struct Files {
+    provider: Arc<CryptoProvider>,
+    /// At least one.
+    credentials: Vec<Credentials>,
+    warnings: Vec<Fault>,
+}
+
+impl Files {
+    fn read(site: &config::Site, now: UnixTime) -> Result<Files, Vec<Fault>> {
+        let (mut faults, mut warnings, mut credentials) = (Vec::new(), Vec::new(), Vec::new());
+        let provider = provider_of(&site.tls).map(Arc::new).unwrap_or_else(|fault| {
+            faults.push(fault);
+            Arc::new(aws_lc_rs::default_provider())
+        });
+        for files in &site.certificates {
+            match Credentials::load(files, &site.names, now, &provider, &mut warnings) {
+                Ok(loaded) => credentials.push(loaded),
+                Err(found) => faults.extend(found),
+            }
+        }
+        if credentials.is_empty() && faults.is_empty() {
+            let message = "the site has no certificate";
+            faults.push(Fault::config("site.certificate", message, "add one with `chain` and `key`"));
+        }
+        if faults.is_empty() { Ok(Files { provider, credentials, warnings }) } else { Err(faults) }
     }
 }
 

@@ -61,6 +61,7 @@ impl Snapshot {
                 }
                 Err(found) => {
                     faults.extend(found);
+                    faults.extend(Site::faults_of_files(site, now));
                     continue;
                 }
             };
