@@ -3,7 +3,7 @@
 use super::admin::{self, Surface};
 use super::audit::{Target, Writer};
 use super::block_book::BlockBook;
-use super::ctl;
+use super::ctl::{self, Opened};
 use super::desk::Desk;
 use super::drain::{Drain, Outcome, drain};
 use super::failure::{Exit, StartFailure};
@@ -186,20 +186,25 @@ impl<S: Service> Running<S> {
     async fn live(mut self, heard: &mut mpsc::Receiver<Asked>) -> Result<Exit, StartFailure> {
         let (admin, probe) = self.open_admin()?;
         let generation = self.desk.state.generation();
-        let _socket = match generation.config.admin.as_ref().and_then(|admin| admin.socket.as_deref()) {
-            Some(path) => ctl::open(path, &self.desk)?,
-            None => None,
-        };
+        let path = generation.config.admin.as_ref().and_then(|admin| admin.socket.as_deref());
+        let socket = path.map(|path| ctl::open(path, &self.desk)).transpose()?;
         tokio::spawn(Arc::clone(&self.desk).purge_blocks());
         let watch = generation.config.runtime.watch;
         if !watch.is_zero() {
             tokio::spawn(Arc::clone(&self.desk).watch(watch));
         }
         self.say_ready(admin, probe);
+        // After the line that others wait for.
         say_what_a_restart_costs(&generation.config);
+        if let Some(Opened::Nowhere(why)) = &socket {
+            tracing::warn!("{why}");
+        }
         let timeout = self.until_asked_to_stop(heard).await.unwrap_or(generation.config.runtime.drain_timeout);
         drop(generation);
-        Ok(self.stop(timeout, heard).await)
+        let exit = self.stop(timeout, heard).await;
+        // The socket answers to the end.
+        drop(socket);
+        Ok(exit)
     }
 
     /// Binds and answers the admin addresses.

@@ -13,7 +13,7 @@ mod commands;
 mod present;
 mod socket;
 
-pub use socket::open;
+pub use socket::{Opened, open};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;

@@ -29,23 +29,30 @@ pub struct SocketFile {
     place: (u64, u64),
 }
 
-/// Makes the socket and answers on it from now on. `None`: it is where it is by default, that directory is missing or not
-/// ours, and nobody asked for it in so many words.
-pub fn open<S: Service>(path: &Path, desk: &Arc<Desk<S>>) -> Result<Option<SocketFile>, StartFailure> {
+/// What opening the socket led to.
+#[derive(Debug)]
+pub enum Opened {
+    Socket(SocketFile),
+    /// It is where it is by default, its directory is missing or not ours, and nobody asked for it in so many words. The
+    /// text is for the log.
+    Nowhere(String),
+}
+
+/// Makes the socket and answers on it from now on.
+pub fn open<S: Service>(path: &Path, desk: &Arc<Desk<S>>) -> Result<Opened, StartFailure> {
     let (listener, file) = match bind(path) {
         Ok(bound) => bound,
         Err(Unbound { cause: Cause::NoDirectory | Cause::NotOurs, .. }) if path == Path::new(ADMIN_SOCKET) => {
-            tracing::warn!(
+            return Ok(Opened::Nowhere(format!(
                 "no admin socket: {ADMIN_SOCKET} cannot be made; RuntimeDirectory=countersign in the unit makes its \
                  directory, or set admin.socket to another path, or to \"\" for none"
-            );
-            return Ok(None);
+            )));
         }
         Err(unbound) => return Err(unbound.failure()),
     };
     let listener = UnixListener::from_std(listener).map_err(|error| Unbound::other(path, error).failure())?;
     tokio::spawn(accept(listener, Arc::clone(desk)));
-    Ok(Some(file))
+    Ok(Opened::Socket(file))
 }
 
 /// Why there is no socket.

@@ -74,7 +74,7 @@ fn with_server(change: impl FnOnce(&mut Config, &Path), test: impl AsyncFnOnce(&
         let faults = Faults::default();
         let (desk, asked) = desk(config, &faults);
         let desk = Arc::new(desk);
-        let file = open(&dir.path().join("admin.sock"), &desk).unwrap().unwrap();
+        let Ok(Opened::Socket(file)) = open(&dir.path().join("admin.sock"), &desk) else { panic!("no socket") };
         let mut world = World { dir, desk, asked, _file: file };
         let patience = std::time::Duration::from_secs(60);
         tokio::time::timeout(patience, test(&mut world, faults)).await.unwrap();
