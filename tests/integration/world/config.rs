@@ -128,9 +128,9 @@ impl ConfigText {
         self
     }
 
-    /// Turns the admin interface on, HTTP only, on a port of the system's choosing.
+    /// Turns the admin interfaces on: HTTP on a port of the system's choosing, and `admin.sock`.
     pub fn admin(mut self) -> ConfigText {
-        self.admin = Some("http = \"127.0.0.1:0\"".to_owned());
+        self.admin = Some("http = \"127.0.0.1:0\"\nsocket = \"admin.sock\"".to_owned());
         self
     }
 

@@ -1,6 +1,6 @@
 //! The program under test: started as users start it, waited for by its `ready` line, stopped by SIGTERM.
 
-use super::process::Process;
+use super::process::{Output, Process, run};
 use super::wait::{self, SOON};
 use serde_json::Value;
 use std::ffi::OsString;
@@ -78,6 +78,33 @@ impl Server {
     /// The value of `key=` in the `ready` line.
     pub fn ready_value(&self, key: &str) -> Option<&str> {
         value_of(&self.ready, key)
+    }
+
+    /// `countersign ctl` with these arguments to this server, by its configuration.
+    pub fn ctl(&self, arguments: &[&str]) -> Output {
+        run(command(&self.dir).args(["ctl", "-c", "countersign.toml"]).args(arguments))
+    }
+
+    /// The same where the server must do as asked; what it said.
+    pub fn ctl_done(&self, arguments: &[&str]) -> String {
+        let output = self.ctl(arguments);
+        assert_eq!(output.code, Some(0), "ctl {arguments:?}: {}", output.text());
+        output.stdout
+    }
+
+    /// The same as JSON.
+    pub fn ctl_json(&self, arguments: &[&str]) -> Value {
+        let output = self.ctl(&[arguments, &["--json"]].concat());
+        serde_json::from_str(&output.stdout)
+            .unwrap_or_else(|error| panic!("ctl {arguments:?}: {error}: {}", output.text()))
+    }
+
+    /// One series of `/metrics`, by its name with labels.
+    pub fn metric(&self, series: &str) -> f64 {
+        let admin = self.ready_value("admin").unwrap().parse().unwrap();
+        let (_, text) = super::http::get(admin, "/metrics");
+        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {series} in {text}")).parse().unwrap()
     }
 
     /// Every complete audit line so far.
