@@ -1,6 +1,6 @@
 //! What one connection has done so far, for its audit lines.
 
-use super::Entry;
+use super::{Entry, Live};
 use crate::sys::Reactor;
 use crate::tls::{Established, Failure};
 use crate::trust::Reason;
@@ -19,15 +19,18 @@ pub struct Account {
     accepted_at: Instant,
     bytes_in: Cell<u64>,
     bytes_out: Cell<u64>,
+    /// The last event that was written down.
+    told: Cell<Option<Event>>,
+    live: Rc<Live>,
     reactor: Rc<Reactor>,
 }
 
 impl Account {
     /// Opens the account at accept.
-    pub fn open(reactor: &Rc<Reactor>, entry: &Entry, conn_id: ConnectionId, client: SocketAddr) -> Account {
+    pub fn open(reactor: &Rc<Reactor>, entry: &Entry, live: &Rc<Live>, client: SocketAddr) -> Account {
         let record = Box::new(ConnectionRecord {
             ts: reactor.wall(),
-            conn_id,
+            conn_id: live.conn_id,
             event: Event::Refused,
             listener: entry.name.clone(),
             site: None,
@@ -54,8 +57,9 @@ impl Account {
             close_reason: None,
             duration_micros: 0,
         });
-        let (bytes_in, bytes_out) = Default::default();
-        Account { record, accepted_at: reactor.now(), bytes_in, bytes_out, reactor: reactor.clone() }
+        let (bytes_in, bytes_out, told) = Default::default();
+        let (live, reactor) = (live.clone(), reactor.clone());
+        Account { record, accepted_at: reactor.now(), bytes_in, bytes_out, told, live, reactor }
     }
 
     pub fn conn_id(&self) -> ConnectionId {
@@ -150,16 +154,35 @@ impl Account {
         }
     }
 
-    /// The record of this moment.
+    /// The record of this moment, to be written down.
     pub fn record(&self, event: Event, close_reason: Option<CloseReason>) -> ConnectionRecord {
         let mut record = (*self.record).clone();
         record.ts = self.reactor.wall();
         record.event = event;
+        self.told.set(Some(event));
         record.close_reason = close_reason;
         record.bytes_in = self.bytes_in.get();
         record.bytes_out = self.bytes_out.get();
         record.duration_micros = self.accepted_at.elapsed_at(self.reactor.precise_now());
         record
+    }
+}
+
+impl Drop for Account {
+    /// A panic is the one way out on which nobody wrote the last record: it is left for whoever catches the panic.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let record = match self.told.get() {
+            None => {
+                self.refused(Reason::Internal, "a fault of ours ended this connection; the log says where");
+                self.record(Event::Refused, None)
+            }
+            Some(Event::Accepted) => self.record(Event::Closed, Some(CloseReason::Internal)),
+            Some(_) => return,
+        };
+        self.live.leave(record);
     }
 }
 

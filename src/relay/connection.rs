@@ -8,9 +8,9 @@ use crate::config::limits;
 use crate::sys::{End, Reactor, Socket};
 use crate::tls::Session;
 use crate::trust::Admission;
-use crate::wire::audit::{CloseReason, ConnectionId, Event};
+use crate::wire::audit::{CloseReason, ConnectionId, ConnectionRecord, Event};
 use rustls_pki_types::UnixTime;
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -30,13 +30,27 @@ pub struct Live {
     pub admission: OnceCell<Arc<Admission>>,
     /// At which site.
     pub site: OnceCell<Arc<str>>,
+    /// What a panic kept from being written down.
+    unwritten: RefCell<Option<Box<ConnectionRecord>>>,
 }
 
 impl Live {
     /// A connection that was just accepted.
     pub fn new(conn_id: ConnectionId, slot: usize) -> Live {
-        let (client, admission, site) = Default::default();
-        Live { conn_id, slot, signal: EndSignal::default(), client, admission, site }
+        let (signal, client, admission, site, unwritten) = Default::default();
+        Live { conn_id, slot, signal, client, admission, site, unwritten }
+    }
+
+    /// The record that a panic kept from being written down, once.
+    pub fn take_unwritten(&self) -> Option<ConnectionRecord> {
+        self.unwritten.take().map(|record| *record)
+    }
+
+    /// Leaves a record for [`Live::take_unwritten`]. Called while a panic unwinds, and so it must not panic itself.
+    pub(super) fn leave(&self, record: ConnectionRecord) {
+        if let Ok(mut unwritten) = self.unwritten.try_borrow_mut() {
+            *unwritten = Some(Box::new(record));
+        }
     }
 }
 
@@ -48,7 +62,7 @@ pub async fn serve<H: Host>(host: Rc<H>, entry: Arc<Entry>, client: Socket, live
         return;
     };
     let _ = live.client.set(peer);
-    let mut account = Account::open(host.reactor(), &entry, live.conn_id, peer);
+    let mut account = Account::open(host.reactor(), &entry, &live, peer);
     let greeted = handshake(&host, &entry, &client, &mut account, &live.signal).await;
     host.handshake_over(&entry, &live);
     match greeted {
@@ -87,6 +101,9 @@ async fn serve_admitted<H: Host>(
         Ok(None) => return turn_away(host, &client, session, &account, CloseReason::BackendUnavailable).await,
         Err(reason) => return turn_away(host, &client, session, &account, reason).await,
     };
+    let no_fin = ResetOnPanic(&backend);
+    #[cfg(debug_assertions)]
+    super::fault::panic_if_asked("connected", session.sni());
     account.backend(&entry.backend(&established.site).1.servers[seat.server()].label);
     let mut first = host.shelf().take();
     upstream::write_header(entry, &account, &client, established, &mut first);
@@ -100,6 +117,7 @@ async fn serve_admitted<H: Host>(
         expiry(host.reactor(), &**host, not_after),
     );
     let cause = transfer.run(first, entry.limits.idle_timeout, stop).await;
+    drop(no_fin);
     let remains = transfer.into_remains();
     let reason = cause.as_ref().map_or(CloseReason::Done, Cause::close_reason);
     if let Some(Cause::Tls { our_alert, peer_alert, detail }) = &cause {
@@ -110,6 +128,18 @@ async fn serve_admitted<H: Host>(
         finish(host, client, backend, cause, remains).await;
     }
     drop(seat);
+}
+
+/// Makes a backend see a reset where a panic ends the connection: the end of file that a plain close sends would look
+/// orderly.
+struct ResetOnPanic<'a>(&'a Socket);
+
+impl Drop for ResetOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.reset_on_close();
+        }
+    }
 }
 
 /// Ends a connection that will have no backend: in order, for TLS has nothing to complain of.

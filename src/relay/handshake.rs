@@ -90,6 +90,8 @@ impl Talk {
             let mut out = host.shelf().take();
             let fed = self.session.feed(&mut lease, unix_now(&**host), &mut early, &mut out);
             drop(lease);
+            #[cfg(debug_assertions)]
+            super::fault::panic_if_asked("handshake", self.session.sni());
             if let Err(failure) = &fed {
                 account.failed(failure);
                 self.failed = true;

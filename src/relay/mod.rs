@@ -8,6 +8,8 @@
 mod account;
 mod connection;
 mod end;
+#[cfg(debug_assertions)]
+mod fault;
 mod handshake;
 mod shelf;
 mod sizing;

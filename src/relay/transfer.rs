@@ -151,7 +151,11 @@ impl<'a, H: Host> Transfer<'a, H> {
     /// Decrypts what came; what TLS has to answer is queued for the downward direction.
     fn open_records(&self, mut lease: Lease, plain: &mut Vec<u8>) -> Result<Status, Cause> {
         let mut out = self.host.shelf().take();
-        let fed = self.session.borrow_mut().feed(&mut lease, unix_now(&**self.host), plain, &mut out);
+        let mut session = self.session.borrow_mut();
+        let fed = session.feed(&mut lease, unix_now(&**self.host), plain, &mut out);
+        #[cfg(debug_assertions)]
+        super::fault::panic_if_asked("transfer", session.sni());
+        drop(session);
         drop(lease);
         if out.is_empty() {
             self.host.shelf().give(out);

@@ -3,9 +3,9 @@
 use super::gauges::Gauges;
 use super::host::{Tenancy, WorkerHost};
 use super::plan::Plan;
-use crate::relay::{EndSignal, Host, serve};
+use crate::relay::{EndSignal, Entry, Host, Live, serve};
 use crate::sys::{Acceptor, Socket};
-use crate::wire::audit::CloseReason;
+use crate::wire::audit::{CloseReason, Event};
 use std::cell::{Cell, RefCell};
 use std::net::{SocketAddr, TcpListener};
 use std::panic::AssertUnwindSafe;
@@ -170,17 +170,26 @@ fn start(gate: &Gate, door: &Door, socket: Socket) {
     let listener = door.listener.get();
     let entry = plan.snapshot.entries()[listener].clone();
     let (live, tenancy) = worker.admit(&entry, &plan.counters, plan.gauges[listener].enter());
-    let conn_id = live.conn_id;
     // Boxed here, not in the task: an async block would keep room for what it moves into the box.
-    let connection = CatchPanic { future: Box::pin(serve(plan.clone(), entry, socket, live)) };
+    let connection = CatchPanic { future: Box::pin(serve(plan.clone(), entry.clone(), socket, live.clone())) };
     plan.clone().reactor().spawn(async move {
         let tenancy: Tenancy = tenancy;
         if connection.await.is_err() {
-            plan.counters.task_panics.increment();
-            tracing::error!(%conn_id, "a fault of ours ended this connection alone; please report it");
+            after_panic(&plan, &entry, &live);
         }
         drop(tenancy);
     });
+}
+
+/// Counts a panic, says which connection it ended, and writes the audit line that it kept from being written.
+fn after_panic(plan: &Plan, entry: &Entry, live: &Live) {
+    plan.counters.task_panics.increment();
+    tracing::error!(conn_id = %live.conn_id, "a fault of ours ended this connection alone; please report it");
+    match live.take_unwritten() {
+        Some(record) if record.event == Event::Refused => plan.refused(entry, record),
+        Some(record) => plan.closed(record),
+        None => {}
+    }
 }
 
 /// A future whose panic ends it and nothing else. What it leaves behind are the worker's shared cells, which every

@@ -1,0 +1,17 @@
+//! Panics on demand, for the tests that show that a panic ends one connection alone. Debug builds have it, release
+//! builds do not.
+
+use std::sync::OnceLock;
+
+/// Names the connections that are to panic: with the value `boom.example`, a client that asks for the server name
+/// `transfer.boom.example` makes its connection panic at the point `transfer`.
+const VARIABLE: &str = "COUNTERSIGN_TEST_PANIC_SNI";
+
+/// Panics if the environment asks for it at this point of this client's connection.
+pub(super) fn panic_if_asked(point: &str, sni: Option<&str>) {
+    static NAME: OnceLock<Option<String>> = OnceLock::new();
+    let name = NAME.get_or_init(|| std::env::var(VARIABLE).ok().filter(|name| !name.is_empty()));
+    let (Some(name), Some(sni)) = (name, sni) else { return };
+    let asked = sni.strip_suffix(name.as_str()).and_then(|rest| rest.strip_suffix('.'));
+    assert!(asked != Some(point), "{VARIABLE} asks for a panic at the point {point}");
+}
