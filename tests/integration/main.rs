@@ -17,6 +17,7 @@ mod descriptors;
 mod endings;
 mod exit_codes;
 mod explain;
+mod hostile;
 mod integrity;
 mod interop;
 mod layering;
