@@ -159,8 +159,9 @@ async fn turn_away<H: Host>(
 /// Closes both sockets as the cause demands (contract section 3).
 async fn finish<H: Host>(host: &Rc<H>, client: Socket, backend: Socket, cause: Cause, remains: Remains) {
     let Remains { upward_done, downward_done, mid_record, mut replies, mut session } = remains;
-    if !upward_done && cause != Cause::BackendReset {
-        // The client's bytes ended in no orderly way, and the backend must not take it for one.
+    if !upward_done {
+        // The client's bytes ended in no orderly way, and the backend must not take it for one. Where the backend is
+        // gone already this does nothing; a send that failed for want of memory leaves it there.
         backend.reset_on_close();
     }
     drop(backend);
