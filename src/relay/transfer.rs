@@ -40,7 +40,7 @@ pub(super) struct Transfer<'a, H: Host> {
 #[derive(Debug)]
 struct Marks {
     last_byte: Cell<Instant>,
-    /// A send toward the client is under way: nothing else may be written between its bytes.
+    /// A send toward the client is under way, or failed: nothing else may be written between or behind its bytes.
     sending: Cell<bool>,
     /// The backend has the client's orderly end.
     upward_done: Cell<bool>,
@@ -240,7 +240,8 @@ impl<'a, H: Host> Transfer<'a, H> {
     async fn to_client(&self, bytes: Vec<u8>) -> Result<(), Gone> {
         self.marks.sending.set(true);
         let (sent, bytes) = self.client.send(bytes).await;
-        self.marks.sending.set(false);
+        // After a failed send the client's next record would not be the next: nothing may follow, not even an alert.
+        self.marks.sending.set(sent.is_err());
         self.host.shelf().give(bytes);
         self.touch();
         sent.map_err(|_| Gone)
