@@ -89,6 +89,21 @@ impl Site {
         &self.certificates
     }
 
+    /// The same site, giving so many tickets at once: simulations resume more often than they shake hands.
+    #[cfg(test)]
+    pub fn with_tickets(&self, tickets: usize) -> Arc<Site> {
+        let mut config = ServerConfig::clone(&self.config);
+        config.send_tls13_tickets = tickets;
+        Arc::new(Site {
+            index: self.index,
+            name: self.name.clone(),
+            names: self.names.clone(),
+            policy: self.policy.clone(),
+            config: Arc::new(config),
+            certificates: self.certificates.clone(),
+        })
+    }
+
     pub(super) fn config(&self) -> &Arc<ServerConfig> {
         &self.config
     }

@@ -43,6 +43,12 @@ impl Gauges {
         self.handshakes_max.store(handshakes_max, Ordering::Relaxed);
     }
 
+    /// Connections and handshakes now.
+    #[cfg(test)]
+    pub fn counts(&self) -> (u32, u32) {
+        (self.connections.load(Ordering::Relaxed), self.handshakes.load(Ordering::Relaxed))
+    }
+
     pub fn enter(self: &Arc<Self>) -> (Place, HandshakePlace) {
         self.connections.fetch_add(1, Ordering::Relaxed);
         self.handshakes.fetch_add(1, Ordering::Relaxed);

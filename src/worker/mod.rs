@@ -16,6 +16,9 @@ mod snapshot;
 mod start_error;
 mod thread;
 
+#[cfg(test)]
+mod simulation;
+
 pub use audit_queue::AuditQueue;
 pub use counters::Counters;
 pub use pool::Pool;

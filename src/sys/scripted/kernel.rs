@@ -45,7 +45,7 @@ impl Scripted {
         }
         let next = [state.next_moment(), deadline].into_iter().flatten().min();
         let Some(next) = next else {
-            if self.0.is_over() {
+            if self.0.waiting() == 0 {
                 // The last task of the world has just ended; whoever runs the loop will see it.
                 return Ok(false);
             }
@@ -102,11 +102,13 @@ impl Kernel for Scripted {
             }
             state.now += Duration::from_nanos(state.dice.between(1000, TURN_COSTS_MAX.as_nanos() as u64));
         }
+        let waiting = self.0.waiting();
         loop {
             self.0.state.borrow_mut().settle();
             self.0.poll_world();
             self.0.state.borrow_mut().serve(completions);
-            if !completions.is_empty() || !self.sleep(deadline)? {
+            let just_over = waiting > 0 && self.0.waiting() == 0;
+            if !completions.is_empty() || just_over || !self.sleep(deadline)? {
                 return Ok(());
             }
         }

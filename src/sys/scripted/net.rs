@@ -20,7 +20,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime};
 
-type Task = Pin<Box<dyn Future<Output = ()>>>;
+/// A task, and whether the world is over only when it is.
+type Task = (Pin<Box<dyn Future<Output = ()>>>, bool);
 
 /// What the kernel and the world share.
 pub(super) struct Shared {
@@ -30,9 +31,10 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// Whether no task of the world is left.
-    pub fn is_over(&self) -> bool {
-        self.tasks.borrow().is_empty() && self.newborn.borrow().is_empty()
+    /// Tasks that have not ended, servers apart.
+    pub fn waiting(&self) -> usize {
+        let (tasks, newborn) = (self.tasks.borrow(), self.newborn.borrow());
+        tasks.iter().chain(newborn.iter()).filter(|(_, counts)| *counts).count()
     }
 
     /// Polls every task of the world: they wait for conditions, not for wakers.
@@ -42,7 +44,7 @@ impl Shared {
         let mut polled = 0;
         let cx = &mut Context::from_waker(Waker::noop());
         while polled < tasks.len() {
-            match tasks[polled].as_mut().poll(cx) {
+            match tasks[polled].0.as_mut().poll(cx) {
                 Poll::Ready(()) => drop(tasks.swap_remove(polled)),
                 Poll::Pending => polled += 1,
             }
@@ -129,12 +131,17 @@ impl Net {
 
     /// Starts a task of the world.
     pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
-        self.0.newborn.borrow_mut().push(Box::pin(task));
+        self.0.newborn.borrow_mut().push((Box::pin(task), true));
     }
 
-    /// Tasks of the world that have not ended.
+    /// Starts a task that goes on for as long as the others do: it waits for what they bring about.
+    pub fn spawn_server(&self, task: impl Future<Output = ()> + 'static) {
+        self.0.newborn.borrow_mut().push((Box::pin(task), false));
+    }
+
+    /// Tasks of the world that have not ended, servers apart.
     pub fn tasks(&self) -> usize {
-        self.0.tasks.borrow().len() + self.0.newborn.borrow().len()
+        self.0.waiting()
     }
 
     /// Ends all tasks of the world where they are. They hold the world: without this it is never freed.
@@ -160,17 +167,27 @@ impl Net {
         state.trace(|| format!("      the wall clock jumps by {seconds} s"));
     }
 
+    /// Resolves after some time.
     pub async fn sleep(&self, time: Duration) {
         let until = self.now() + time;
-        std::future::poll_fn(move |_| {
-            let state = &mut *self.0.state.borrow_mut();
-            if state.now >= until {
-                return Poll::Ready(());
-            }
-            state.alarms.insert(until);
-            Poll::Pending
+        std::future::poll_fn(|_| {
+            self.wake_at(until);
+            if self.now() >= until { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
+    }
+
+    /// Has all tasks of the world polled at that moment.
+    pub fn wake_at(&self, moment: Duration) {
+        let state = &mut *self.0.state.borrow_mut();
+        if moment > state.now {
+            state.alarms.insert(moment);
+        }
+    }
+
+    /// What happened on a connection, by its number.
+    pub fn facts(&self, connection: usize) -> Facts {
+        self.0.state.borrow().pipes[connection].facts
     }
 
     /// Breaches of the kernel's rules so far.
@@ -301,10 +318,6 @@ impl PeerEnd {
     /// Whether RST came or went.
     pub fn is_broken(&self) -> bool {
         self.with(|pipe, _| pipe.is_broken(Side::Peer))
-    }
-
-    pub fn facts(&self) -> Facts {
-        self.with(|pipe, _| pipe.facts)
     }
 
     fn with<T>(&self, call: impl FnOnce(&mut Pipe, Duration) -> T) -> T {

@@ -41,7 +41,7 @@ pub(super) struct Pipe {
 /// What happened on a connection that its scripts did not ask for, and how much of it we saw.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Facts {
-    /// Bytes that were handed to our side.
+    /// Bytes that were handed to our side, those of a cancelled receive apart.
     pub read_by_us: u64,
     /// Failures that end a connection, injected by the kernel.
     pub harm: u32,
@@ -126,9 +126,6 @@ impl Pipe {
         let inbox = &mut self.ways[side.other() as usize].inbox;
         let count = into.len();
         into.iter_mut().zip(inbox.drain(..count)).for_each(|(place, byte)| *place = byte);
-        if side == Side::Ours {
-            self.facts.read_by_us += into.len() as u64;
-        }
     }
 
     /// Errors are told once.

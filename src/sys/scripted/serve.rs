@@ -173,6 +173,9 @@ impl State {
         };
         let mut bytes = vec![0; count];
         self.pipes[pipe].take(Side::Ours, &mut bytes);
+        if flight.cancel.is_none() {
+            self.pipes[pipe].facts.read_by_us += count as u64;
+        }
         match self.faults.canary {
             Some(Canary::LosesByte) if count > 1 => drop(bytes.pop()),
             Some(Canary::RepeatsByte) if count < whole => bytes.push(bytes[count - 1]),

@@ -1,0 +1,201 @@
+//! One simulation: a whole worker on a scripted kernel, with clients on one side and backends on the other.
+
+use super::backend::{self, BackendReport, Reports};
+use super::client::{self, ClientReport};
+use super::fixture::{Fixture, LISTENERS};
+use super::pki::BEGIN;
+use super::script::{Order, Script};
+use crate::sys::scripted::{Dice, Net, ServerId};
+use crate::sys::{Address, Runtime};
+use crate::trust::SharedChainCache;
+use crate::wire::audit::{CloseReason, ConnectionRecord, Record};
+use crate::worker::accepting::ListenKey;
+use crate::worker::counters::Counters;
+use crate::worker::gauges::Gauges;
+use crate::worker::thread::{Command, Mailbox, Publication, Setup, Shared, Worker};
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+/// A simulation that is not over by then has a connection that does not end.
+const TIME_MAX: Duration = Duration::from_secs(1800);
+
+/// What is left of a simulation when it is over.
+pub struct Aftermath {
+    pub script: Script,
+    pub fixture: Rc<Fixture>,
+    pub clients: Vec<Aftermaths>,
+    pub records: Vec<ConnectionRecord>,
+    pub counters: Arc<Counters>,
+    pub gauges: Vec<Arc<Gauges>>,
+    /// What the kernel complains of, what was not given back, what did not end.
+    pub complaints: Vec<String>,
+    pub turns: u64,
+    pub time: Duration,
+}
+
+/// A client and what its backend saw of it.
+pub struct Aftermaths {
+    pub client: ClientReport,
+    /// In the order in which they came.
+    pub backends: Vec<BackendReport>,
+    /// When connects to its backend were started.
+    pub attempts: Vec<Duration>,
+}
+
+struct Resident {
+    client: Rc<RefCell<ClientReport>>,
+    backends: Reports,
+    servers: Vec<ServerId>,
+}
+
+/// Plays a script.
+pub fn play(seed: u64, script: Script, fixture: &Rc<Fixture>, traced: bool) -> Aftermath {
+    let wall = UNIX_EPOCH + Duration::from_secs(BEGIN);
+    let dice = &mut Dice::new(seed ^ 0x5eed);
+    let net = Net::new(dice.roll(), script.faults.clone(), script.buffers, wall);
+    if traced {
+        net.trace_all();
+    }
+    let runtime = Runtime::new(net.kernel(), script.tasks_per_turn);
+    let stage = Stage::new(&net, &runtime, &script, fixture);
+    let residents: Vec<Resident> =
+        (0..script.clients.len()).map(|number| move_in(&net, fixture, number, &script, dice)).collect();
+    operate(&net, &script, &stage.mailbox);
+    let mut complaints = stage.turn_to_the_end(&net, &runtime);
+    let Stage { worker, counters, gauges, .. } = stage;
+    drop((worker, runtime));
+    complaints.extend(net.violations());
+    complaints.extend(net.leaks());
+    let clients = residents.iter().map(|resident| collect(&net, resident)).collect();
+    let records = std::iter::from_fn(|| fixture.audit.pop()).filter_map(connection).collect();
+    let (turns, time) = (net.turns(), net.now());
+    net.end_tasks();
+    Aftermath { script, fixture: fixture.clone(), clients, records, counters, gauges, complaints, turns, time }
+}
+
+fn connection(record: Record) -> Option<ConnectionRecord> {
+    match record {
+        Record::Connection(record) => Some(*record),
+        _ => None,
+    }
+}
+
+/// The process under test.
+struct Stage {
+    worker: Worker,
+    mailbox: Mailbox,
+    counters: Arc<Counters>,
+    gauges: Vec<Arc<Gauges>>,
+}
+
+impl Stage {
+    fn new(net: &Net, runtime: &Runtime, script: &Script, fixture: &Fixture) -> Stage {
+        let snapshot = fixture.snapshot.clone();
+        let counters = Arc::new(Counters::for_config(snapshot.config()));
+        let gauge = |facts: &super::fixture::ListenerFacts| Gauges::new(facts.connections, facts.handshakes);
+        let gauges: Vec<_> = LISTENERS.iter().map(gauge).collect();
+        let mailbox = Mailbox::new().unwrap();
+        let facts = &LISTENERS[script.listener];
+        let address = facts.address.parse().unwrap();
+        let key = ListenKey { listener: facts.name.into(), address };
+        let setup = Setup {
+            index: 0,
+            cpu: None,
+            shared: Shared {
+                chains: Arc::new(SharedChainCache::new()),
+                blocks: Arc::default(),
+                audit: Some(fixture.audit.clone()),
+            },
+            mailbox: mailbox.clone(),
+            first: Publication {
+                snapshot,
+                counters: counters.clone(),
+                gauges: gauges.clone(),
+                sockets: vec![(key, net.listen(address).unwrap())],
+            },
+        };
+        let woken = mailbox.listen(runtime).unwrap();
+        let worker = Worker::start(setup, runtime, woken);
+        Stage { worker, mailbox, counters, gauges }
+    }
+
+    /// Turns until the world is over and no connection is left, then ends the worker.
+    fn turn_to_the_end(&self, net: &Net, runtime: &Runtime) -> Vec<String> {
+        let mut complaints = Vec::new();
+        let host = self.worker.host.clone();
+        let over = || net.tasks() == 0 && host.table.borrow().is_empty() || net.now() > TIME_MAX;
+        if let Err(error) = runtime.run_until(over) {
+            complaints.push(error.to_string());
+        }
+        if net.tasks() > 0 || !host.table.borrow().is_empty() {
+            let connections = host.table.borrow().len();
+            complaints.push(format!("at the end {connections} connections are open, {} tasks wait", net.tasks()));
+        }
+        drop(host);
+        let at_latest = runtime.reactor().now() + Duration::from_secs(5);
+        self.mailbox.send(Command::Exit { at_latest });
+        let cut = self.worker.turn_until_over(runtime);
+        if cut > 0 {
+            complaints.push(format!("{cut} connections were cut"));
+        }
+        complaints
+    }
+}
+
+/// Starts a client and the servers of its site.
+fn move_in(net: &Net, fixture: &Rc<Fixture>, number: usize, script: &Script, dice: &mut Dice) -> Resident {
+    let own = &script.clients[number];
+    let site = &fixture.sites[own.site];
+    let resident = Resident { client: Rc::default(), backends: Rc::default(), servers: Vec::new() };
+    let mut servers = Vec::new();
+    for (index, (address, mode)) in site.servers.iter().zip(&own.backend.servers).enumerate() {
+        let server = net.serve(Address::clone(address), *mode, own.backend.talk.windows);
+        servers.push(server);
+        net.spawn_server(backend::serve(
+            net.clone(),
+            (index, server),
+            site.clone(),
+            number,
+            own.backend.clone(),
+            dice.fork(),
+            resident.backends.clone(),
+        ));
+    }
+    let report = resident.client.clone();
+    net.spawn(client::live(net.clone(), fixture.clone(), number, own.clone(), dice.fork(), report));
+    Resident { servers, ..resident }
+}
+
+/// What the operator does, at its time.
+fn operate(net: &Net, script: &Script, mailbox: &Mailbox) {
+    if let Some((after, order)) = script.command {
+        let (net, mailbox) = (net.clone(), mailbox.clone());
+        net.clone().spawn(async move {
+            net.sleep(after).await;
+            net.trace(|| format!("      the operator orders {order:?}"));
+            mailbox.send(match order {
+                Order::StopAccepting => Command::StopAccepting,
+                Order::EndAll => Command::EndAll(CloseReason::Drained),
+            });
+        });
+    }
+    if let Some((after, seconds)) = script.jump {
+        let net = net.clone();
+        net.clone().spawn(async move {
+            net.sleep(after).await;
+            net.jump_wall(seconds);
+        });
+    }
+}
+
+fn collect(net: &Net, resident: &Resident) -> Aftermaths {
+    let mut client = resident.client.take();
+    client.facts = client.connection.map(|connection| net.facts(connection)).unwrap_or_default();
+    let mut backends: Vec<_> = resident.backends.take().into_iter().map(|report| report.take()).collect();
+    backends.iter_mut().for_each(|backend| backend.facts = net.facts(backend.connection));
+    let mut attempts: Vec<Duration> = resident.servers.iter().flat_map(|server| net.attempts(*server)).collect();
+    attempts.sort();
+    Aftermaths { client, backends, attempts }
+}
