@@ -94,7 +94,8 @@ impl Pool {
     }
 
     /// Serves the next generation: new connections begin with it, open ones are judged by it, addresses are added and
-    /// given up as it says. What listeners, sites and servers keep by name keeps its counts.
+    /// given up as it says. What listeners, sites and servers keep by name keeps its counts. Returns when every worker
+    /// has begun with it, so that no handshake after that is judged by the old one.
     ///
     /// # Errors
     /// An address that cannot be bound; the old generation then goes on unchanged.
@@ -104,6 +105,7 @@ impl Pool {
         let (mut sockets, addresses) = bind(&new.listeners, &present.addresses, self.workers.len())?;
         let counters: Vec<_> = present.counters.iter().map(|counters| Arc::new(counters.next(&old, &new))).collect();
         let gauges = gauges(&new, &old.listeners, &present.gauges);
+        let (taken, all_taken) = mpsc::channel();
         for (index, worker) in self.workers.iter().enumerate() {
             let publication = Publication {
                 snapshot: snapshot.clone(),
@@ -111,9 +113,14 @@ impl Pool {
                 gauges: gauges.clone(),
                 sockets: std::mem::take(&mut sockets[index]),
             };
-            worker.tell(Command::Publish(Box::new(publication)));
+            worker.tell(Command::Publish(Box::new(publication), taken.clone()));
         }
         *present = Present { snapshot: snapshot.clone(), counters, gauges, addresses };
+        drop((present, taken));
+        // Nobody sends: the channel ends when the last worker has dropped its end.
+        if all_taken.recv_timeout(limits::WORKER_ANSWER_TIME_MAX) == Err(mpsc::RecvTimeoutError::Timeout) {
+            tracing::error!("a worker has not taken the new configuration in time; see /healthz");
+        }
         Ok(())
     }
 

@@ -32,8 +32,9 @@ pub(super) const RING: RingOptions = RingOptions {
 /// What the control thread asks of a worker.
 #[derive(Debug)]
 pub(super) enum Command {
-    /// Serves the next generation: connections that it does not admit end.
-    Publish(Box<Publication>),
+    /// Serves the next generation: connections that it does not admit end. The sender is dropped once new connections
+    /// begin with it.
+    Publish(Box<Publication>, mpsc::Sender<()>),
     /// Looks through open connections after the blocks changed.
     Rejudge,
     /// Tells who is connected.
@@ -181,7 +182,10 @@ async fn obey(gate: Rc<Gate>, woken: Woken, mailbox: Mailbox, exit_at: Rc<Cell<O
     loop {
         while let Some(command) = mailbox.commands.pop() {
             match command {
-                Command::Publish(publication) => publish(&gate, &host, *publication),
+                Command::Publish(publication, taken) => {
+                    publish(&gate, &host, *publication);
+                    drop(taken);
+                }
                 Command::Rejudge => rejudge(&host),
                 Command::WhoIsThere(question, to) => {
                     host.reactor.spawn(sessions::answer(host.clone(), question, to));

@@ -332,7 +332,7 @@ fn sighup_is_a_reload_too() {
     server.process.signal("HUP");
     let line = server.wait_audit(|line| line["event"] == "reload" && line["ok"] == false);
     assert!(line["detail"].as_str().unwrap().contains("clients.crl"), "{line}");
-    assert!(server.process.stderr.text().contains("not reloaded"), "{}", server.process.stderr.text());
+    assert!(until(SOON, || server.process.stderr.text().contains("not reloaded")), "{}", server.process.stderr.text());
     ClientSpec::new(&served.world.pki).connect(server.address()).echo(b"x").unwrap();
 }
 
@@ -350,6 +350,7 @@ fn a_server_started_by_flags_reads_its_files_again_on_sighup() {
     let guest = others.leaf(&LeafSpec::client("guest"));
     world.write("clients-ca.pem", &others.pem);
     server.process.signal("HUP");
+    assert!(until(SOON, || server.process.stderr.text().contains("reloaded: ")), "{}", server.process.stderr.text());
     assert_eq!(open.read_to_end().1, Ending::CloseNotify, "its CA was withdrawn");
     ClientSpec::with(&world.pki, &guest).connect(server.address()).echo(b"new").unwrap();
     assert!(ClientSpec::new(&world.pki).connect(server.address()).echo(b"x").is_err());
