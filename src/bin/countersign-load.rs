@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+// Sanitizers know only the system's allocator.
+#[cfg(not(feature = "system-alloc"))]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

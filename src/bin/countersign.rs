@@ -4,6 +4,8 @@
 
 use std::process::ExitCode;
 
+// Sanitizers know only the system's allocator.
+#[cfg(not(feature = "system-alloc"))]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
