@@ -12,6 +12,8 @@ mod failure;
 mod files;
 mod hello;
 mod names;
+#[cfg(fuzzing)]
+mod probe;
 mod records;
 mod resolver;
 mod scope;
@@ -31,6 +33,8 @@ pub use established::Established;
 pub use failure::Failure;
 pub use files::read_secrets;
 pub use names::openssl_cipher_name;
+#[cfg(fuzzing)]
+pub use probe::TicketProbe;
 pub use session::{Session, Status};
 pub use site::{Site, SiteSource};
 pub use table::SiteTable;
