@@ -67,9 +67,15 @@ pub async fn serve<H: Host>(host: Rc<H>, entry: Arc<Entry>, client: Socket, live
     host.handshake_over(&entry, &live);
     match greeted {
         Ok(greeted) => serve_admitted(&host, &entry, client, &live, account, greeted).await,
-        // A TCP health check: nothing was asked, nothing was refused.
-        Err(refused) if !refused.spoke => {}
-        Err(_) => host.refused(&entry, account.record(Event::Refused, None)),
+        Err(refused) => {
+            // A TCP health check says nothing: nothing was asked, nothing was refused.
+            if refused.spoke {
+                host.refused(&entry, account.record(Event::Refused, None));
+            }
+            if refused.alerted {
+                say_goodbye(&host, &client).await;
+            }
+        }
     }
 }
 

@@ -21,6 +21,8 @@ pub(super) struct Greeted {
 pub(super) struct Refused {
     /// Whether anything came from the client at all: a TCP health check sends nothing.
     pub spoke: bool,
+    /// An alert was sent, and the client needs a moment to read it: [`say_goodbye`].
+    pub alerted: bool,
 }
 
 /// The reactor's wall clock as TLS wants it.
@@ -28,7 +30,7 @@ pub(super) fn unix_now<H: Host>(host: &H) -> UnixTime {
     UnixTime::since_unix_epoch(host.reactor().wall().duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
-/// Runs the handshake. On failure the alert has been sent and the client given a moment to read it.
+/// Runs the handshake. On failure the alert has been sent.
 pub(super) async fn handshake<H: Host>(
     host: &Rc<H>,
     entry: &Entry,
@@ -45,10 +47,9 @@ pub(super) async fn handshake<H: Host>(
         .await
     };
     let outcome = host.reactor().until(deadline, run).await;
-    let spoke = talk.spoke;
+    let (spoke, alerted) = (talk.spoke, talk.failed);
     match outcome {
         Some(Ok(Ok((early, peer_closed)))) => return Ok(Greeted { session: talk.session, early, peer_closed }),
-        Some(Ok(Err(()))) if talk.failed => say_goodbye(host, client).await,
         Some(Ok(Err(()))) => {}
         Some(Err(_)) => account.refused(Reason::Timeout, "the process is stopping and the handshake was not done"),
         None => account.refused(
@@ -56,7 +57,7 @@ pub(super) async fn handshake<H: Host>(
             "the handshake was not done within handshake_timeout; a slow network, or a client that waits for something",
         ),
     }
-    Err(Refused { spoke })
+    Err(Refused { spoke, alerted })
 }
 
 struct Talk {

@@ -7,6 +7,7 @@ use crate::relay::{EndSignal, Entry, Host, Live, serve};
 use crate::sys::{Acceptor, Socket};
 use crate::wire::audit::{CloseReason, Event};
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::net::{SocketAddr, TcpListener};
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -139,13 +140,25 @@ async fn accept_loop(gate: Rc<Gate>, door: Rc<Door>, mut acceptor: Acceptor) {
 
 /// Stops taking connections until the listener has room; those that came meanwhile wait in the kernel's queue.
 async fn wait_for_room(gate: &Rc<Gate>, door: &Door, acceptor: &mut Acceptor) {
-    while let Some(socket) = acceptor.stop().await {
-        start(gate, door, socket);
-    }
     gate.plan().counters.accept_paused.increment();
-    while gate.gauges(door).full() && door.stop.reason().is_none() {
+    // What a burst brought before the pause took hold waits here; the limit holds for it as well.
+    let mut held = VecDeque::new();
+    while let Some(socket) = acceptor.stop().await {
+        held.push_back(socket);
+    }
+    while door.stop.reason().is_none() {
+        while !gate.gauges(door).full()
+            && let Some(socket) = held.pop_front()
+        {
+            start(gate, door, socket);
+        }
+        if held.is_empty() && !gate.gauges(door).full() {
+            break;
+        }
         sleep(gate, FULL_PAUSE).await;
     }
+    // Stopping: whom the kernel had accepted is served still.
+    held.into_iter().for_each(|socket| start(gate, door, socket));
     acceptor.resume();
 }
 

@@ -11,6 +11,13 @@ use std::time::{Duration, Instant};
 /// A server whose last connect failed is tried after the others for this long.
 const SHUNNED: Duration = Duration::from_secs(1);
 
+/// How far a client is from a server, the same on every worker and host: the nearest server is its own (rendezvous
+/// hashing, so that a server more or less moves only the clients that it concerns).
+fn affinity(who: &str, label: &str) -> u64 {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, format!("{who}\0{label}").as_bytes());
+    digest.as_ref().iter().take(8).fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+}
+
 /// One worker's view of all backends.
 #[derive(Debug)]
 pub(super) struct Balancer {
@@ -57,7 +64,14 @@ impl Balancer {
     }
 
     /// A server not among `tried`: servers that answered last first, then by the backend's rule.
-    pub fn choose(&self, index: usize, backend: &Backend, tried: &[usize], now: Instant) -> Option<ServerSeat> {
+    pub fn choose(
+        &self,
+        index: usize,
+        backend: &Backend,
+        who: Option<&str>,
+        tried: &[usize],
+        now: Instant,
+    ) -> Option<ServerSeat> {
         let backends = self.backends.borrow();
         let states = &backends[index];
         let count = backend.servers.len().min(states.len());
@@ -67,7 +81,11 @@ impl Balancer {
         let rank = |server: &usize| {
             let state = &states[*server];
             let shunned = state.shunned_until.is_some_and(|until| until > now);
-            let load = if backend.balance == Balance::LeastConnections { state.active.get() } else { 0 };
+            let load = match (backend.balance, who) {
+                (Balance::LeastConnections, _) => state.active.get() as u64,
+                (Balance::IdentityHash, Some(who)) => affinity(who, &backend.servers[*server].label),
+                _ => 0,
+            };
             (shunned, load)
         };
         let server = in_turn.filter(|server| !tried.contains(server)).min_by_key(rank)?;
@@ -102,7 +120,8 @@ mod tests {
     use crate::sys::Address;
 
     fn backend(balance: Balance) -> Backend {
-        let server = |i: u16| Server { address: Address::Ip(([127, 0, 0, 1], i).into()), label: "b/s".into() };
+        let server =
+            |i: u16| Server { address: Address::Ip(([127, 0, 0, 1], i).into()), label: format!("b/{i}").into() };
         let none = ProxyTlvs {
             alpn: false,
             authority: false,
@@ -128,20 +147,20 @@ mod tests {
     #[test]
     fn round_robin_takes_each_server_in_turn() {
         let (balancer, backend, now) = (balancer(), backend(Balance::RoundRobin), Instant::now());
-        let seats: Vec<_> = (0..6).map(|_| balancer.choose(0, &backend, &[], now).unwrap().server).collect();
+        let seats: Vec<_> = (0..6).map(|_| balancer.choose(0, &backend, None, &[], now).unwrap().server).collect();
         assert_eq!(seats, [0, 1, 2, 0, 1, 2]);
     }
 
     #[test]
     fn least_connections_prefers_the_emptiest_server() {
         let (balancer, backend, now) = (balancer(), backend(Balance::LeastConnections), Instant::now());
-        let seats: Vec<_> = (0..3).map(|_| balancer.choose(0, &backend, &[], now).unwrap()).collect();
+        let seats: Vec<_> = (0..3).map(|_| balancer.choose(0, &backend, None, &[], now).unwrap()).collect();
         let mut taken: Vec<_> = seats.iter().map(|seat| seat.server).collect();
         taken.sort();
         assert_eq!(taken, [0, 1, 2]);
         let freed = seats[1].server;
         drop(seats.into_iter().nth(1));
-        let next = balancer.choose(0, &backend, &[], now).unwrap();
+        let next = balancer.choose(0, &backend, None, &[], now).unwrap();
         assert!([0, 1, 2].contains(&next.server) && freed < 3);
     }
 
@@ -149,17 +168,32 @@ mod tests {
     fn a_server_that_failed_is_last_until_it_answers() {
         let (balancer, backend, now) = (balancer(), backend(Balance::RoundRobin), Instant::now());
         balancer.failed(0, 0, now);
-        let chosen: Vec<_> = (0..4).map(|_| balancer.choose(0, &backend, &[], now).unwrap().server).collect();
+        let chosen: Vec<_> = (0..4).map(|_| balancer.choose(0, &backend, None, &[], now).unwrap().server).collect();
         assert!(!chosen.contains(&0));
-        assert_eq!(balancer.choose(0, &backend, &[1, 2], now).unwrap().server, 0, "better than nobody");
+        assert_eq!(balancer.choose(0, &backend, None, &[1, 2], now).unwrap().server, 0, "better than nobody");
         balancer.answered(0, 0);
-        let chosen: Vec<_> = (0..3).map(|_| balancer.choose(0, &backend, &[], now).unwrap().server).collect();
+        let chosen: Vec<_> = (0..3).map(|_| balancer.choose(0, &backend, None, &[], now).unwrap().server).collect();
         assert!(chosen.contains(&0));
+    }
+
+    #[test]
+    fn identity_hash_gives_each_client_its_own_server_on_every_worker() {
+        let (one, other, backend, now) = (balancer(), balancer(), backend(Balance::IdentityHash), Instant::now());
+        let mut used = std::collections::HashSet::new();
+        for client in 0..50 {
+            let who = format!("uri:spiffe://bank.example/{client}");
+            let server = one.choose(0, &backend, Some(&who), &[], now).unwrap().server;
+            assert_eq!(server, other.choose(0, &backend, Some(&who), &[], now).unwrap().server);
+            assert_eq!(server, one.choose(0, &backend, Some(&who), &[], now).unwrap().server);
+            assert_ne!(server, one.choose(0, &backend, Some(&who), &[server], now).unwrap().server, "the next one");
+            used.insert(server);
+        }
+        assert_eq!(used.len(), 3, "all servers have clients");
     }
 
     #[test]
     fn nobody_is_left_when_all_were_tried() {
         let (balancer, backend) = (balancer(), backend(Balance::RoundRobin));
-        assert!(balancer.choose(0, &backend, &[0, 1, 2], Instant::now()).is_none());
+        assert!(balancer.choose(0, &backend, None, &[0, 1, 2], Instant::now()).is_none());
     }
 }

@@ -72,8 +72,14 @@ impl Host for Plan {
         &self.counters.bytes_out
     }
 
-    fn choose(&self, entry: &Entry, backend: usize, _who: Option<&Identity>, tried: &[usize]) -> Option<ServerSeat> {
-        self.balancer.choose(backend, &entry.backends[backend], tried, self.worker.reactor.now())
+    fn choose(&self, entry: &Entry, backend: usize, who: Option<&Identity>, tried: &[usize]) -> Option<ServerSeat> {
+        self.balancer.choose(
+            backend,
+            &entry.backends[backend],
+            who.map(Identity::as_str),
+            tried,
+            self.worker.reactor.now(),
+        )
     }
 
     fn connect_failed(&self, entry: &Entry, backend: usize, server: usize, error: &io::Error) {

@@ -146,7 +146,6 @@ fn least_connections_goes_where_fewest_are_open() {
 }
 
 #[test]
-#[ignore = "balance = \"identity_hash\" is taken and treated as round_robin"]
 fn identity_hash_keeps_an_identity_at_its_server() {
     let world = World::new();
     let (one, two) = (Backend::tcp(echo()), Backend::tcp(echo()));

@@ -101,7 +101,6 @@ fn past_the_configured_number_of_connections_the_next_ones_wait() {
 }
 
 #[test]
-#[ignore = "a burst is accepted whole: 134 connections where 10 are allowed"]
 fn a_burst_does_not_pass_the_configured_number_of_connections() {
     let world = World::new();
     let backend = Backend::tcp(echo());
