@@ -44,7 +44,14 @@ pub fn config() -> Config {
 
 /// A generation with these counters.
 pub fn generation(config: Arc<Config>, counters: Vec<Arc<Counters>>) -> Generation {
-    Generation { config, addresses: Vec::new(), counters, connection_limits: Vec::new(), facts: Facts::default() }
+    Generation {
+        config,
+        addresses: Vec::new(),
+        counters,
+        connection_limits: Vec::new(),
+        facts: Facts::default(),
+        ticket_keys: None,
+    }
 }
 
 fn listener(name: &str) -> Listener {

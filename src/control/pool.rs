@@ -7,8 +7,10 @@ use super::service::{Explained, Explanation, Rotated, Service, Waker};
 use super::state::{Anchor, Crl, Facts, ServerCertificate};
 use crate::config::{Config, Fault, SiteName};
 use crate::sys;
+use crate::tls::TicketKeys;
 use crate::trust::{Blocks, Presented};
 use crate::worker::{AuditQueue, Counters, Pool, Presence, Question, Snapshot, StartError};
+use aws_lc_rs::digest::{SHA256, digest};
 use rustls_pki_types::UnixTime;
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
@@ -42,7 +44,9 @@ fn failure(error: StartError) -> StartFailure {
 
 /// What the loaded files say of their ends, each once however many sites use it.
 fn facts(snapshot: &Snapshot) -> Facts {
-    let mut facts = Facts::default();
+    let ids: Vec<u8> = snapshot.policies().iter().flat_map(|policy| policy.id().0).collect();
+    let mut facts = Facts { epoch: snapshot.epoch(), ..Facts::default() };
+    facts.policies.copy_from_slice(digest(&SHA256, &ids).as_ref());
     for site in snapshot.sites() {
         let sni = match site.names().first() {
             Some(SiteName::Exact(name)) => name.clone(),
@@ -92,8 +96,12 @@ impl Service for Pool {
         Pool::set_blocks(self, blocks);
     }
 
+    fn ticket_keys(&self) -> Option<Arc<TicketKeys>> {
+        Pool::snapshot(self).tickets().cloned()
+    }
+
     fn rotate_tickets(&self, now: UnixTime) -> Rotated {
-        match Pool::snapshot(self).tickets().map(|keys| keys.rotate(now)) {
+        match self.ticket_keys().map(|keys| keys.rotate(now)) {
             None => Rotated::NoTickets,
             Some(Ok(true)) => Rotated::Yes,
             Some(Ok(false)) => Rotated::Derived,

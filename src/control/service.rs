@@ -1,6 +1,7 @@
 //! What the control thread asks of the workers. [`crate::worker`] has the real ones; tests have a scripted one.
 
 use super::failure::StartFailure;
+use crate::tls::TicketKeys;
 use crate::trust::Blocks;
 use crate::worker::counters::Counters;
 use crate::worker::{Presence, Question};
@@ -24,6 +25,8 @@ pub trait Service: Send + Sync + 'static {
     fn blocks(&self) -> Arc<Blocks>;
     /// Blocks count from now on, for open connections too.
     fn set_blocks(&self, blocks: Blocks);
+    /// What seals tickets; `None` where they are off.
+    fn ticket_keys(&self) -> Option<Arc<TicketKeys>>;
     /// Makes a new ticket key.
     fn rotate_tickets(&self, now: UnixTime) -> Rotated;
     /// Would the running server let this client in?
@@ -140,6 +143,10 @@ pub mod scripted {
         fn set_blocks(&self, blocks: Blocks) {
             self.note("set_blocks");
             *self.blocks.lock().unwrap() = Arc::new(blocks);
+        }
+
+        fn ticket_keys(&self) -> Option<Arc<TicketKeys>> {
+            None
         }
 
         fn rotate_tickets(&self, _: UnixTime) -> Rotated {

@@ -3,6 +3,7 @@
 use super::readiness::{Phase, Readiness};
 use super::service::{Service, Waker};
 use crate::config::{Config, OnFull};
+use crate::tls::TicketKeys;
 use crate::worker::audit_queue::AuditQueue;
 use crate::worker::counters::Counters;
 use arc_swap::ArcSwap;
@@ -49,11 +50,17 @@ pub struct Generation {
     /// The most connections that each listener takes, by its index.
     pub connection_limits: Vec<u32>,
     pub facts: Facts,
+    /// What seals tickets; `None` where they are off.
+    pub ticket_keys: Option<Arc<TicketKeys>>,
 }
 
 /// What the files that were loaded say of their own ends.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
+    /// Counts the loads of this process.
+    pub epoch: u64,
+    /// SHA-256 over the policies of all sites: the same on every host that decides alike.
+    pub policies: [u8; 32],
     pub server_certificates: Vec<ServerCertificate>,
     pub anchors: Vec<Anchor>,
     pub crls: Vec<Crl>,
@@ -103,6 +110,7 @@ impl Generation {
             counters: service.counters(),
             connection_limits: service.connection_limits(),
             facts,
+            ticket_keys: service.ticket_keys(),
         }
     }
 

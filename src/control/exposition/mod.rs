@@ -11,6 +11,7 @@ use crate::stats::Counter;
 use crate::tls::Declined;
 use crate::trust::Reason;
 use crate::worker::counters::{Counters, GROUPS, KINDS, ListenerCounters, ServerCounters, VERSIONS};
+use rustls_pki_types::UnixTime;
 use sheet::Sheet;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,12 +23,17 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// All that is counted, at this moment.
 pub fn render(state: &State, now: Instant, wall: SystemTime) -> String {
     let sheet = Sheet::default();
-    let Generation { config, counters, connection_limits, facts, .. } = &*state.generation();
+    let Generation { config, counters, connection_limits, facts, ticket_keys, .. } = &*state.generation();
     process(&sheet, state, counters, (now, wall));
     for (index, listener) in config.listeners.iter().enumerate() {
         let each = || counters.iter().filter_map(move |counters| counters.listeners.get(index).map(AsRef::as_ref));
         connections(&sheet, &listener.name, connection_limits.get(index), &each);
         handshakes(&sheet, &listener.name, &each);
+        if let Some(keys) = ticket_keys {
+            let now = UnixTime::since_unix_epoch(wall.duration_since(UNIX_EPOCH).unwrap_or_default());
+            let labels = [("listener", &*listener.name)];
+            sheet.gauge("countersign_ticket_key_age_seconds", &labels, keys.age(now).as_secs_f64());
+        }
     }
     failures(&sheet, config, counters);
     resumption(&sheet, counters);
@@ -163,6 +169,8 @@ pub fn is_up<'a>(mut each: impl Iterator<Item = &'a ServerCounters>) -> bool {
 }
 
 fn expiry(sheet: &Sheet, facts: &Facts) {
+    let (policies, epoch) = (hex::encode(facts.policies), facts.epoch.to_string());
+    sheet.gauge("countersign_trust_epoch_info", &[("sha256", &policies), ("epoch", &epoch)], 1.0);
     for certificate in &facts.server_certificates {
         let labels = [("sni", certificate.sni.as_str()), ("serial", certificate.serial.as_str())];
         sheet.gauge("countersign_server_cert_expires_timestamp_seconds", &labels, certificate.not_after as f64);

@@ -13,6 +13,8 @@ const HELP: &[(&str, &str)] = &[
     ("process_start_time_seconds", "When this process started."),
     ("countersign_config_last_reload_successful", "1 if the configuration was last loaded without fault, else 0."),
     ("countersign_config_last_reload_success_timestamp_seconds", "When a configuration last took effect."),
+    ("countersign_trust_epoch_info", "Always 1; a digest of what decides about clients, and how often it was loaded."),
+    ("countersign_ticket_key_age_seconds", "How long the key that seals tickets has been in use."),
     ("countersign_blocks", "Blocks made over the admin socket that are in force."),
     ("countersign_ready", "1 while /readyz answers 200."),
     ("countersign_audit_dropped_total", "Audit records that could not be written."),

@@ -126,6 +126,8 @@ fn expiry_is_told_in_unix_seconds_and_the_earliest_end_of_a_name_wins() {
     let anchor = |not_after| Anchor { name: "CN=Root, \"quoted\"".into(), not_after };
     let crl = |next_update, entries| Crl { issuer: "CN=Root".into(), next_update, entries };
     let facts = Facts {
+        epoch: 7,
+        policies: [0xcd; 32],
         server_certificates: vec![ServerCertificate { sni: "api.example".into(), serial: "01".into(), not_after: 99 }],
         anchors: vec![anchor(2_000_000_000), anchor(1_900_000_000)],
         crls: vec![crl(1_800_000_100, 3), crl(1_800_000_200, 4)],
@@ -138,6 +140,8 @@ fn expiry_is_told_in_unix_seconds_and_the_earliest_end_of_a_name_wins() {
     assert_eq!(series[r#"countersign_ca_expires_timestamp_seconds{issuer="CN=Root, \"quoted\""}"#], 1_900_000_000.0);
     assert_eq!(series["countersign_crl_next_update_timestamp_seconds{issuer=\"CN=Root\"}"], 1_800_000_100.0);
     assert_eq!(series["countersign_crl_entries{issuer=\"CN=Root\"}"], 7.0);
+    let trust = format!("countersign_trust_epoch_info{{sha256=\"{}\",epoch=\"7\"}}", "cd".repeat(32));
+    assert_eq!(series[&trust], 1.0);
     assert_eq!(series["process_clock_time_seconds"], 1_800_000_000.0);
 }
 
