@@ -2,6 +2,7 @@
 
 use super::exit;
 use crate::config::{Audit, AuditTarget, Config, Examined, Fault, FaultKind};
+use crate::control::BlockBook;
 use crate::worker::Snapshot;
 use clap::Args;
 use rustls_pki_types::UnixTime;
@@ -43,6 +44,7 @@ fn with_files(examined: Examined) -> Examined {
         let loaded = Snapshot::load(&Arc::new(config.clone()), 0, UnixTime::now());
         found.extend(loaded.map_or_else(|faults| faults, |(_, warnings)| warnings));
         found.extend(config.audit.as_ref().and_then(|audit| audit_fault(config, audit)));
+        found.extend(config.runtime.state_dir.as_deref().and_then(BlockBook::fault_of));
     }
     let mut said = HashSet::new();
     found.retain(|fault| said.insert(fault.to_string()));

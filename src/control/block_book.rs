@@ -2,7 +2,7 @@
 //! live as long as the process.
 
 use super::failure::{Exit, StartFailure};
-use crate::config::limits;
+use crate::config::{Fault, FaultKind, limits};
 use crate::trust::Blocks;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -46,6 +46,13 @@ impl BlockBook {
         }
         let blocks = read(&dir.join(FILE))?;
         Ok((BlockBook { dir: Some(dir.to_owned()), written: Mutex::default() }, blocks))
+    }
+
+    /// What is wrong with what an earlier run left, changing nothing.
+    pub fn fault_of(dir: &Path) -> Option<Fault> {
+        let failure = read(&dir.join(FILE)).err()?;
+        let kind = if failure.code == Exit::Permission.code() { FaultKind::Permission } else { FaultKind::Config };
+        Some(Fault::config("", &failure.message, "").of_kind(kind))
     }
 
     /// Whether a restart would know the blocks.
@@ -151,6 +158,8 @@ mod tests {
         assert_eq!(fs::metadata(dir.join(FILE)).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::metadata(&dir).unwrap().permissions().mode() & 0o777, 0o700);
         assert!(!dir.join(ASIDE).exists());
+        assert_eq!(BlockBook::fault_of(&dir), None);
+        assert_eq!(BlockBook::fault_of(&parent.path().join("none")), None);
     }
 
     #[test]
@@ -185,6 +194,8 @@ mod tests {
             let failure = BlockBook::open(Some(dir.path())).unwrap_err();
             assert_eq!(failure.code, 78, "{text}");
             assert!(failure.message.contains("move it away"), "{failure}");
+            let fault = BlockBook::fault_of(dir.path()).unwrap();
+            assert_eq!((fault.kind, fault.to_string()), (FaultKind::Config, failure.message));
         }
     }
 

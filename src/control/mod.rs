@@ -47,5 +47,6 @@ mod status;
 mod text;
 mod watch;
 
+pub use block_book::BlockBook;
 pub use failure::{Exit, StartFailure};
 pub use life::{Options, Ready, run};

@@ -210,9 +210,11 @@ fn blocks_that_cannot_be_understood_refuse_the_start() {
     std::fs::create_dir(served.world.path().join("state")).unwrap();
     served.world.write("state/blocks.json", "{\"version\":1,\"blocks\":[{\"identity\":\"cn:a\"");
     served.config.write(served.world.path());
-    let output = run(command(served.world.path()).args(["run", "-c", "countersign.toml"]));
-    assert_eq!(output.code, Some(78), "{}", output.text());
-    assert!(output.stderr.contains("blocks.json") && output.stderr.contains("move it away"), "{}", output.stderr);
+    for subcommand in ["run", "check"] {
+        let output = run(command(served.world.path()).args([subcommand, "-c", "countersign.toml"]));
+        assert_eq!(output.code, Some(78), "{}", output.text());
+        assert!(output.text().contains("blocks.json") && output.text().contains("move it away"), "{}", output.text());
+    }
     assert_eq!(served.backend.connections(), 0);
 }
 
