@@ -11,6 +11,8 @@ use super::watch::{self, Prints};
 use crate::config::{Admin, Config, Fault, Runtime};
 use crate::wire::audit::Record;
 use sd_notify::NotifyState;
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::SystemTime;
@@ -72,6 +74,10 @@ impl<S: Service> Desk<S> {
         let old = self.state.generation();
         // Before anything is read, so that a change while it is being read is seen as one.
         let before = watch::look_at(&old.config);
+        if let Some(file) = old.config.file.as_deref().filter(|file| is_fifo(file)) {
+            self.watch.loaded(before);
+            return Err(in_lines(&[fifo(file)]));
+        }
         let config = match &old.config.file {
             Some(file) => Config::from_file(file),
             // Flags: the same again, but what is in the files may be new.
@@ -91,6 +97,10 @@ impl<S: Service> Desk<S> {
     }
 
     fn load_and_publish(&self, old: &Generation, config: &Arc<Config>) -> Reloaded {
+        let fifos: Vec<Fault> = config.files().into_iter().filter(|file| is_fifo(file)).map(fifo).collect();
+        if !fifos.is_empty() {
+            return Err(in_lines(&fifos));
+        }
         let mut faults = frozen(&old.config, config);
         let target = new_target(&old.config, config).unwrap_or_else(|fault| {
             faults.push(fault);
@@ -130,6 +140,15 @@ impl<S: Service> Desk<S> {
         self.state.replace(Generation::of(Arc::clone(config), facts, &*self.service));
         Ok(())
     }
+}
+
+/// Reading one would wait for a writer who may never come, and every later reload with it.
+fn is_fifo(file: &Path) -> bool {
+    file.metadata().is_ok_and(|of| of.file_type().is_fifo())
+}
+
+fn fifo(file: &Path) -> Fault {
+    Fault::config("", "is a pipe, which a reload does not read", "put a regular file there").at(file)
 }
 
 fn in_lines(faults: &[Fault]) -> Vec<String> {

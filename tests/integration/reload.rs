@@ -188,6 +188,21 @@ fn broken_files_leave_everything_as_it_is_and_are_all_told() {
 }
 
 #[test]
+fn a_pipe_in_the_place_of_a_file_is_refused_and_does_not_hold_up_the_next_reload() {
+    let served = Served::new();
+    let server = served.start();
+    for file in ["clients.crl", "countersign.toml"] {
+        let path = served.world.path().join(file);
+        std::fs::rename(&path, served.world.path().join("aside")).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let output = server.ctl(&["reload", "--socket", "admin.sock"]);
+        assert!(output.code == Some(1) && output.stderr.contains("is a pipe"), "{file}: {}", output.text());
+        std::fs::rename(served.world.path().join("aside"), &path).unwrap();
+        server.ctl_done(&["reload"]);
+    }
+}
+
+#[test]
 fn two_faults_are_told_at_once() {
     let served = Served::new();
     let server = served.start();

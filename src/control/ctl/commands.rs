@@ -83,8 +83,8 @@ impl<S: Service> Desk<S> {
             Rotated::Yes => Answer::done("tickets are sealed with a new key from now on"),
             Rotated::NoTickets => Answer::refused("tickets are off (tickets.enabled)"),
             Rotated::Derived => Answer::refused(
-                "ticket keys come from tickets.secret_files; to change them, put a new secret first in that list on each \
-                 host, reload, and remove the old one once tickets.lifetime has passed",
+                "ticket keys come from tickets.secret_files, each in its time; to change the secret, add the new one to \
+                 that list on every host and reload, then put it first, then take the old one away",
             ),
             Rotated::Failed => Answer::refused("no key could be made: the system's random source failed; try again"),
         }

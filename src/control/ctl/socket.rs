@@ -194,7 +194,7 @@ async fn converse<S: Service>(stream: UnixStream, desk: Arc<Desk<S>>) {
     let mut reading = BufReader::new(reading);
     while let Some(request) = next_request(&mut reading).await {
         let (answer, last) = match request {
-            Ok(request) => (desk.answer(request, peer).await, false),
+            Ok(request) => (answer(&desk, request, peer).await, false),
             Err(problem) => (Answer::refused(problem), true),
         };
         let Ok(mut line) = serde_json::to_vec(&answer) else { return };
@@ -204,6 +204,13 @@ async fn converse<S: Service>(stream: UnixStream, desk: Arc<Desk<S>>) {
             return;
         }
     }
+}
+
+/// The answer, made by a task of its own: a client that is pushed out or goes away does not stop half way what it began.
+async fn answer<S: Service>(desk: &Arc<Desk<S>>, request: Request, peer: Peer) -> Answer {
+    let desk = Arc::clone(desk);
+    let answered = tokio::spawn(async move { desk.answer(request, peer).await });
+    answered.await.unwrap_or_else(|_| Answer::refused("a fault of ours: the log says where; please report it"))
 }
 
 /// The next request, or why it is none; `None` where the client is done, or too slow.
