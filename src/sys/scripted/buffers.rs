@@ -8,7 +8,8 @@ const POISON: u8 = 0xde;
 /// The buffers of one group, each an allocation of its own, so that a sanitizer sees an overflow.
 pub(super) struct Group {
     buffers: Vec<Buffer>,
-    bytes: usize,
+    /// What the memory of a free one looks like.
+    poisoned: Box<[u8]>,
 }
 
 struct Buffer {
@@ -18,11 +19,12 @@ struct Buffer {
 
 impl Group {
     pub fn new(count: u16, bytes: usize) -> Group {
+        let poisoned = vec![POISON; bytes].into_boxed_slice();
         let buffer = |_| {
-            let memory = Box::into_raw(vec![POISON; bytes].into_boxed_slice());
+            let memory = Box::into_raw(poisoned.clone());
             Buffer { memory: NonNull::new(memory).expect("a box is not null"), free: true }
         };
-        Group { buffers: (0..count).map(buffer).collect(), bytes }
+        Group { buffers: (0..count).map(buffer).collect(), poisoned }
     }
 
     pub fn count(&self) -> usize {
@@ -30,7 +32,7 @@ impl Group {
     }
 
     pub fn bytes(&self) -> usize {
-        self.bytes
+        self.poisoned.len()
     }
 
     pub fn free(&self) -> impl Iterator<Item = u16> + '_ {
@@ -55,7 +57,7 @@ impl Group {
         let buffer = &mut self.buffers[usize::from(buffer)];
         // SAFETY: allocated by `new`, freed by `drop` alone; nobody else has a reference to a free buffer.
         let memory = unsafe { buffer.memory.as_mut() };
-        let intact = !buffer.free || memory.iter().all(|byte| *byte == POISON);
+        let intact = !buffer.free || *memory == *self.poisoned;
         memory[..bytes.len()].copy_from_slice(bytes);
         buffer.free = false;
         intact

@@ -37,8 +37,12 @@ impl Shared {
         tasks.iter().chain(newborn.iter()).filter(|(_, counts)| *counts).count()
     }
 
-    /// Polls every task of the world: they wait for conditions, not for wakers.
+    /// Polls every task of the world, if anything changed for any: they wait for conditions, not for wakers.
     pub fn poll_world(&self) {
+        let stirred = std::mem::take(&mut self.state.borrow_mut().stirred);
+        if !stirred && self.newborn.borrow().is_empty() {
+            return;
+        }
         let mut tasks = std::mem::take(&mut *self.tasks.borrow_mut());
         tasks.append(&mut self.newborn.borrow_mut());
         let mut polled = 0;
@@ -252,11 +256,7 @@ impl PeerEnd {
             Readable::Error(_) => Some(Came::Reset),
             Readable::End if pipe.is_broken(Side::Peer) => Some(Came::Reset),
             Readable::End => Some(Came::End),
-            Readable::Bytes(available) => {
-                let mut bytes = vec![0; available.min(most.max(1))];
-                pipe.take(Side::Peer, &mut bytes);
-                Some(Came::Bytes(bytes))
-            }
+            Readable::Bytes(available) => Some(Came::Bytes(pipe.take(Side::Peer, available.min(most.max(1))))),
         })
     }
 

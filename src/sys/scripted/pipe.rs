@@ -121,11 +121,16 @@ impl Pipe {
         }
     }
 
-    /// Takes what was announced as readable.
-    pub fn take(&mut self, side: Side, into: &mut [u8]) {
+    /// Takes `count` bytes that were announced as readable.
+    pub fn take(&mut self, side: Side, count: usize) -> Vec<u8> {
         let inbox = &mut self.ways[side.other() as usize].inbox;
-        let count = into.len();
-        into.iter_mut().zip(inbox.drain(..count)).for_each(|(place, byte)| *place = byte);
+        let (front, back) = inbox.as_slices();
+        let bytes = match count.checked_sub(front.len()) {
+            None | Some(0) => front[..count].to_vec(),
+            Some(rest) => [front, &back[..rest]].concat(),
+        };
+        inbox.drain(..count);
+        bytes
     }
 
     /// Errors are told once.
@@ -208,8 +213,11 @@ impl Pipe {
         way.post(arrival, Parcel::Reset);
     }
 
-    /// Lets arrive what is due. `latency` is for the resets that answer bytes to a closed end.
-    pub fn settle(&mut self, now: Duration, latency: Duration) {
+    /// Lets arrive what is due; false if nothing was. `latency` is for the resets that answer bytes to a closed end.
+    pub fn settle(&mut self, now: Duration, latency: Duration) -> bool {
+        if self.next_moment().is_none_or(|moment| moment > now) {
+            return false;
+        }
         for side in [Side::Ours, Side::Peer] {
             if self.end(side).gives_up_at.is_some_and(|at| at <= now) {
                 let end = self.end_mut(side);
@@ -220,6 +228,7 @@ impl Pipe {
                 self.arrive(side.other(), parcel, now + latency);
             }
         }
+        true
     }
 
     fn arrive(&mut self, at: Side, parcel: Parcel, answer: Duration) {

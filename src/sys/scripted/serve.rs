@@ -93,6 +93,7 @@ impl State {
     /// A connection to `server`, which finds it in its queue.
     fn meet(&mut self, server: usize) -> usize {
         let number = self.pipes.len();
+        self.stirred = true;
         let Server { address, backlog, windows, .. } = &mut self.servers[server];
         backlog.push_back(number);
         let addresses = match address {
@@ -171,8 +172,8 @@ impl State {
             Fate::Short => self.dice.between(1, whole as u64) as usize,
             _ => whole,
         };
-        let mut bytes = vec![0; count];
-        self.pipes[pipe].take(Side::Ours, &mut bytes);
+        let mut bytes = self.pipes[pipe].take(Side::Ours, count);
+        self.stirred = true;
         if flight.cancel.is_none() {
             self.pipes[pipe].facts.read_by_us += count as u64;
         }

@@ -32,6 +32,8 @@ pub(super) struct State {
     pub groups: [Group; 2],
     /// When the world's tasks want to be looked at.
     pub alarms: BTreeSet<Duration>,
+    /// Something changed that those tasks may wait for.
+    pub stirred: bool,
     pub violations: Vec<String>,
     pub traced: bool,
     pub turns: u64,
@@ -85,6 +87,7 @@ impl State {
             flights: Vec::new(),
             groups,
             alarms: BTreeSet::new(),
+            stirred: true,
             violations: Vec::new(),
             traced: false,
             turns: 0,
@@ -126,9 +129,12 @@ impl State {
     pub fn settle(&mut self) {
         let latency = self.faults.journey(&mut self.dice);
         let now = self.now;
-        self.pipes.iter_mut().for_each(|pipe| pipe.settle(now, latency));
+        for pipe in &mut self.pipes {
+            self.stirred |= pipe.settle(now, latency);
+        }
         while self.alarms.first().is_some_and(|alarm| *alarm <= now) {
             self.alarms.pop_first();
+            self.stirred = true;
         }
     }
 

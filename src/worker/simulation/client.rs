@@ -178,12 +178,17 @@ impl Client {
         if self.read().is_ready() {
             return Poll::Ready(());
         }
-        self.speak();
-        if self.flush().is_err() {
-            self.report.borrow_mut().saw_reset = true;
-            return Poll::Ready(());
+        loop {
+            let before = (self.raw_queued, self.conduct.wrote, self.ended);
+            self.speak();
+            if self.flush().is_err() {
+                self.report.borrow_mut().saw_reset = true;
+                return Poll::Ready(());
+            }
+            if before == (self.raw_queued, self.conduct.wrote, self.ended) {
+                return self.act_on_end();
+            }
         }
-        self.act_on_end()
     }
 
     fn note_left(&self, how: How) {
@@ -244,7 +249,7 @@ impl Client {
 
     /// True: close_notify came.
     fn take_plaintext(&mut self) -> bool {
-        let mut bytes = vec![0; 4096];
+        let mut bytes = [0; 4096];
         loop {
             match self.tls.reader().read(&mut bytes) {
                 Ok(0) => return true,

@@ -76,6 +76,8 @@ enum Groups {
 /// Shared by all seeds of a thread.
 pub struct Fixture {
     pub snapshot: Arc<Snapshot>,
+    /// The same, loaded again.
+    pub reloaded: Arc<Snapshot>,
     pub sites: Vec<SiteFacts>,
     pub identities: Identities,
     pub audit: Arc<AuditQueue>,
@@ -101,9 +103,11 @@ impl Fixture {
         let (text, sites) = configuration();
         let config = Config::from_text(&text, Some(&dir.path().join("simulation.toml")))
             .unwrap_or_else(|faults| panic!("{}", faults.iter().map(|fault| format!("{fault}\n")).collect::<String>()));
-        let (snapshot, _) = Snapshot::load(&Arc::new(config), 1, begin()).unwrap();
+        let config = Arc::new(config);
+        let (snapshot, _) = Snapshot::load(&config, 1, begin()).unwrap();
+        let (reloaded, _) = Snapshot::load(&config, 2, begin()).unwrap();
         let identities = Identities::new(pki, &snapshot);
-        Fixture { snapshot, sites, identities, audit: Arc::default() }
+        Fixture { snapshot, reloaded, sites, identities, audit: Arc::default() }
     }
 
     /// The sites of one listener, by index.

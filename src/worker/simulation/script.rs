@@ -37,6 +37,10 @@ pub enum Order {
     StopAccepting,
     /// Every connection is asked to end.
     EndAll,
+    /// A reload that changes nothing.
+    Reload,
+    /// The good client is shut out.
+    Block,
 }
 
 #[derive(Debug, Clone)]
@@ -170,6 +174,14 @@ pub enum Kind {
     Mute,
 }
 
+/// By how many seconds somebody sets the wall clock.
+const JUMPS: [i64; 5] = [-86_400, -3600, 90, 7200, 86_400];
+
+/// While things happen, mostly.
+fn sometime(dice: &mut Dice) -> Duration {
+    Duration::from_micros(dice.any_size(30_000_000))
+}
+
 impl Script {
     pub fn roll(seed: u64, fixture: &Fixture) -> Script {
         let dice = &mut Dice::new(seed);
@@ -191,11 +203,12 @@ impl Script {
         let clients =
             sites.iter().take(count).map(|site| ClientScript::roll(dice, *site, &fixture.sites[*site], mood)).collect();
         let disturbed = mood != Mood::Calm;
-        let sometime = |dice: &mut Dice| Duration::from_micros(dice.any_size(30_000_000));
-        let command = (disturbed && dice.chance(100))
-            .then(|| (sometime(dice), dice.pick(&[Order::StopAccepting, Order::EndAll])));
-        let jump =
-            (disturbed && dice.chance(50)).then(|| (sometime(dice), dice.pick(&[-86_400, -3600, 90, 7200, 86_400])));
+        let orders: &[Order] = match disturbed {
+            true => &[Order::StopAccepting, Order::EndAll, Order::EndAll, Order::Reload, Order::Block, Order::Block],
+            false => &[Order::Reload],
+        };
+        let command = dice.chance(if disturbed { 200 } else { 50 }).then(|| (sometime(dice), dice.pick(orders)));
+        let jump = (disturbed && dice.chance(50)).then(|| (sometime(dice), dice.pick(&JUMPS)));
         let tasks_per_turn = dice.pick(&[1, 2, 256]);
         Script { mood, faults, buffers, tasks_per_turn, listener, clients, command, jump }
     }
@@ -243,7 +256,7 @@ impl ClientScript {
             key_updates: if dice.chance(100) { 100 } else { 0 },
             ending,
             cut: (!calm && dice.chance(350)).then(|| Cut::roll(dice, says + 2000)),
-            noise: (!calm && dice.chance(80)).then(|| Noise::roll(dice, says + 2000)),
+            noise: (!calm && dice.chance(100)).then(|| Noise::roll(dice, says + 2000)),
             backend,
         }
     }
@@ -344,7 +357,9 @@ impl Noise {
             3 => Noise::Speaks(b"\x16\x03\x01\xff\xff"),
             4 => Noise::Speaks(&[0x16, 3, 1, 0, 1, 1]),
             5 => Noise::Speaks(&[0x80, 0x2e, 1, 3, 1, 0, 0x15, 0, 0, 0, 0x10, 1, 0, 0x80]),
-            _ => Noise::Flips(dice.below(bytes)),
+            6 => Noise::Flips(dice.below(bytes)),
+            // Behind the handshake.
+            _ => Noise::Flips(700 + dice.below(bytes)),
         }
     }
 }

@@ -4,6 +4,7 @@ use super::backend::BackendReport;
 use super::client::{ClientReport, address_of};
 use super::fixture::{Asks, HANDSHAKE_TIMEOUT, IDLE_TIMEOUT, SiteFacts};
 use super::identities::Who;
+use super::pki::BEGIN;
 use super::script::{ClientScript, Ending, Kind, Mood, Name, Noise, Order};
 use super::world::Aftermath;
 use crate::config::ProxyProtocol;
@@ -11,7 +12,7 @@ use crate::sys::Address;
 use crate::sys::scripted::Mode;
 use crate::trust::Reason;
 use crate::wire::audit::{CloseReason, ConnectionRecord, Event};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 /// What is wrong; nothing if all is well.
 pub fn judge(aftermath: &Aftermath) -> Vec<String> {
@@ -50,7 +51,11 @@ struct Case<'a> {
 }
 
 /// Ends that our side asks for: close_notify may come in the middle of things.
-const ASKED: [CloseReason; 3] = [CloseReason::IdleTimeout, CloseReason::Drained, CloseReason::BackendUnavailable];
+const ASKED: [CloseReason; 4] =
+    [CloseReason::IdleTimeout, CloseReason::Drained, CloseReason::BackendUnavailable, CloseReason::NoLongerAdmitted];
+
+/// A block has reached every connection by then.
+const BLOCK_BITES_IN: Duration = Duration::from_secs(1);
 
 impl<'a> Case<'a> {
     fn new(aftermath: &'a Aftermath, number: usize) -> Case<'a> {
@@ -75,6 +80,7 @@ impl<'a> Case<'a> {
         self.judge_backend_end(&mut complaints);
         self.judge_reason(&mut complaints);
         self.judge_refusal(&mut complaints);
+        self.judge_block(&mut complaints);
         self.judge_calm(&mut complaints);
         complaints.0
     }
@@ -117,9 +123,10 @@ impl<'a> Case<'a> {
             [Event::Refused] => spoke,
             [Event::Accepted, Event::Closed] => spoke,
             // Nothing was chosen to tell of in an `accepted` line.
-            [Event::Closed] => self
-                .closed()
-                .is_some_and(|reason| matches!(reason, CloseReason::BackendUnavailable | CloseReason::Drained)),
+            [Event::Closed] => {
+                use CloseReason::{BackendUnavailable, Drained, NoLongerAdmitted};
+                matches!(self.closed(), Some(BackendUnavailable | Drained | NoLongerAdmitted))
+            }
             _ => false,
         };
         complaints.unless(fits, format!("its audit lines are {events:?}, bytes read {}", self.client.facts.read_by_us));
@@ -223,10 +230,8 @@ impl<'a> Case<'a> {
             CloseReason::BackendUnavailable => {
                 script.mood == Mood::Wild || !self.script.backend.servers.contains(&Mode::Answers)
             }
-            CloseReason::MaxAge
-            | CloseReason::CertificateExpired
-            | CloseReason::NoLongerAdmitted
-            | CloseReason::Internal => false,
+            CloseReason::NoLongerAdmitted => self.blocked_at().is_some(),
+            CloseReason::MaxAge | CloseReason::CertificateExpired | CloseReason::Internal => false,
         };
         complaints.unless(true_word, format!("it was not so that it ended as {reason:?}"));
     }
@@ -251,12 +256,16 @@ impl<'a> Case<'a> {
         if !quiet || self.script.noise.is_some() {
             return;
         }
+        let blocked = matches!(script.command, Some((_, Order::Block)));
         let expected = match (self.script.name, self.script.who) {
             (Name::Unknown | Name::Missing, _) => Reason::SniUnknown,
             (_, Who::Stranger) => Reason::UnknownIssuer,
             (_, Who::Expired) => Reason::Expired,
+            // A block bites on the certificate that is shown, whoever shows it.
+            (_, Who::Impostor) if blocked && refused.reason == Reason::IdentityBlocked => Reason::IdentityBlocked,
             (_, Who::Impostor) => Reason::BadSignature,
             (_, Who::Nobody) => Reason::NoCert,
+            (_, Who::Good) if self.blocked_at().is_some() => Reason::IdentityBlocked,
             (_, Who::Good) => Reason::Ok,
         };
         let (came, alert) = (refused.reason, refused.our_alert);
@@ -265,6 +274,27 @@ impl<'a> Case<'a> {
             self.client.saw_alert == alert,
             format!("it was sent alert {alert:?} and saw {:?}", self.client.saw_alert),
         );
+    }
+
+    /// When the operator shut this client out.
+    fn blocked_at(&self) -> Option<Duration> {
+        let known = self.script.who == Who::Good && self.site.asks != Asks::Nothing;
+        match self.aftermath.script.command {
+            Some((at, Order::Block)) if known => Some(at),
+            _ => None,
+        }
+    }
+
+    /// Nobody is served past a block.
+    fn judge_block(&self, complaints: &mut Complaints) {
+        let Some(at) = self.blocked_at() else { return };
+        if self.aftermath.script.jump.is_some() {
+            return;
+        }
+        let late = UNIX_EPOCH + Duration::from_secs(BEGIN) + at + BLOCK_BITES_IN;
+        for record in self.records.iter().filter(|record| record.event != Event::Refused) {
+            complaints.unless(record.ts <= late, format!("{:?} though it was blocked", record.event));
+        }
     }
 
     /// Where everybody keeps to the rules and the kernel does no harm, everything arrives and ends in order.

@@ -7,12 +7,13 @@ use super::pki::BEGIN;
 use super::script::{Order, Script};
 use crate::sys::scripted::{Dice, Net, ServerId};
 use crate::sys::{Address, Runtime};
-use crate::trust::SharedChainCache;
+use crate::trust::{Block, Blocked, Blocks, SharedChainCache};
 use crate::wire::audit::{CloseReason, ConnectionRecord, Record};
 use crate::worker::accepting::ListenKey;
 use crate::worker::counters::Counters;
 use crate::worker::gauges::Gauges;
 use crate::worker::thread::{Command, Mailbox, Publication, Setup, Shared, Worker};
+use arc_swap::ArcSwap;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -20,6 +21,9 @@ use std::time::{Duration, UNIX_EPOCH};
 
 /// A simulation that is not over by then has a connection that does not end.
 const TIME_MAX: Duration = Duration::from_secs(1800);
+
+/// Who blocks name.
+const GOOD_IDENTITY: &str = "cn:client";
 
 /// What is left of a simulation when it is over.
 pub struct Aftermath {
@@ -62,9 +66,9 @@ pub fn play(seed: u64, script: Script, fixture: &Rc<Fixture>, traced: bool) -> A
     let stage = Stage::new(&net, &runtime, &script, fixture);
     let residents: Vec<Resident> =
         (0..script.clients.len()).map(|number| move_in(&net, fixture, number, &script, dice)).collect();
-    operate(&net, &script, &stage.mailbox);
+    operate(&net, &script, &stage, fixture);
     let mut complaints = stage.turn_to_the_end(&net, &runtime);
-    let Stage { worker, counters, gauges, .. } = stage;
+    let Stage { worker, operator: Operator { counters, gauges, .. } } = stage;
     drop((worker, runtime));
     complaints.extend(net.violations());
     complaints.extend(net.leaks());
@@ -85,9 +89,7 @@ fn connection(record: Record) -> Option<ConnectionRecord> {
 /// The process under test.
 struct Stage {
     worker: Worker,
-    mailbox: Mailbox,
-    counters: Arc<Counters>,
-    gauges: Vec<Arc<Gauges>>,
+    operator: Operator,
 }
 
 impl Stage {
@@ -97,6 +99,7 @@ impl Stage {
         let gauge = |facts: &super::fixture::ListenerFacts| Gauges::new(facts.connections, facts.handshakes);
         let gauges: Vec<_> = LISTENERS.iter().map(gauge).collect();
         let mailbox = Mailbox::new().unwrap();
+        let blocks = Arc::<ArcSwap<Blocks>>::default();
         let facts = &LISTENERS[script.listener];
         let address = facts.address.parse().unwrap();
         let key = ListenKey { listener: facts.name.into(), address };
@@ -105,7 +108,7 @@ impl Stage {
             cpu: None,
             shared: Shared {
                 chains: Arc::new(SharedChainCache::new()),
-                blocks: Arc::default(),
+                blocks: blocks.clone(),
                 audit: Some(fixture.audit.clone()),
             },
             mailbox: mailbox.clone(),
@@ -118,7 +121,7 @@ impl Stage {
         };
         let woken = mailbox.listen(runtime).unwrap();
         let worker = Worker::start(setup, runtime, woken);
-        Stage { worker, mailbox, counters, gauges }
+        Stage { worker, operator: Operator { mailbox, counters, gauges, blocks } }
     }
 
     /// Turns until the world is over and no connection is left, then ends the worker.
@@ -135,7 +138,7 @@ impl Stage {
         }
         drop(host);
         let at_latest = runtime.reactor().now() + Duration::from_secs(5);
-        self.mailbox.send(Command::Exit { at_latest });
+        self.operator.mailbox.send(Command::Exit { at_latest });
         let cut = self.worker.turn_until_over(runtime);
         if cut > 0 {
             complaints.push(format!("{cut} connections were cut"));
@@ -169,16 +172,13 @@ fn move_in(net: &Net, fixture: &Rc<Fixture>, number: usize, script: &Script, dic
 }
 
 /// What the operator does, at its time.
-fn operate(net: &Net, script: &Script, mailbox: &Mailbox) {
+fn operate(net: &Net, script: &Script, stage: &Stage, fixture: &Rc<Fixture>) {
     if let Some((after, order)) = script.command {
-        let (net, mailbox) = (net.clone(), mailbox.clone());
+        let (net, operator, fixture) = (net.clone(), stage.operator.clone(), fixture.clone());
         net.clone().spawn(async move {
             net.sleep(after).await;
             net.trace(|| format!("      the operator orders {order:?}"));
-            mailbox.send(match order {
-                Order::StopAccepting => Command::StopAccepting,
-                Order::EndAll => Command::EndAll(CloseReason::Drained),
-            });
+            operator.give(order, &fixture);
         });
     }
     if let Some((after, seconds)) = script.jump {
@@ -187,6 +187,37 @@ fn operate(net: &Net, script: &Script, mailbox: &Mailbox) {
             net.sleep(after).await;
             net.jump_wall(seconds);
         });
+    }
+}
+
+/// What the control thread has of a worker.
+#[derive(Clone)]
+struct Operator {
+    mailbox: Mailbox,
+    counters: Arc<Counters>,
+    gauges: Vec<Arc<Gauges>>,
+    blocks: Arc<ArcSwap<Blocks>>,
+}
+
+impl Operator {
+    fn give(&self, order: Order, fixture: &Fixture) {
+        let command = match order {
+            Order::StopAccepting => Command::StopAccepting,
+            Order::EndAll => Command::EndAll(CloseReason::Drained),
+            Order::Reload => {
+                let snapshot = fixture.reloaded.clone();
+                let counters = Arc::new(self.counters.next(fixture.snapshot.config(), snapshot.config()));
+                let gauges = self.gauges.clone();
+                Command::Publish(Box::new(Publication { snapshot, counters, gauges, sockets: Vec::new() }))
+            }
+            Order::Block => {
+                let what = Blocked::Identity(GOOD_IDENTITY.to_owned());
+                let block = Block { what, until: None, since: 0, by: "simulation".to_owned(), why: None };
+                self.blocks.store(Arc::new(Blocks::default().with(block).unwrap()));
+                Command::Rejudge
+            }
+        };
+        self.mailbox.send(command);
     }
 }
 
