@@ -107,7 +107,7 @@ async fn serve_admitted<H: Host>(
         Ok(None) => return turn_away(host, &client, session, &account, CloseReason::BackendUnavailable).await,
         Err(reason) => return turn_away(host, &client, session, &account, reason).await,
     };
-    let no_fin = ResetOnPanic(&backend);
+    let no_fin = NoFin(Some(&backend));
     #[cfg(debug_assertions)]
     super::fault::panic_if_asked("connected", session.sni());
     account.backend(&entry.backend(&established.site).1.servers[seat.server()].label);
@@ -123,7 +123,7 @@ async fn serve_admitted<H: Host>(
         expiry(host.reactor(), &**host, not_after),
     );
     let cause = transfer.run(first, entry.limits.idle_timeout, stop).await;
-    drop(no_fin);
+    no_fin.disarm();
     let remains = transfer.into_remains();
     let reason = cause.as_ref().map_or(CloseReason::Done, Cause::close_reason);
     if let Some(Cause::Tls { our_alert, peer_alert, detail }) = &cause {
@@ -136,14 +136,21 @@ async fn serve_admitted<H: Host>(
     drop(seat);
 }
 
-/// Makes a backend see a reset where a panic ends the connection: the end of file that a plain close sends would look
-/// orderly.
-struct ResetOnPanic<'a>(&'a Socket);
+/// Makes a backend see a reset where a panic ends the connection, or the worker's own end: the end of file that a plain
+/// close sends would look orderly.
+struct NoFin<'a>(Option<&'a Socket>);
 
-impl Drop for ResetOnPanic<'_> {
+impl NoFin<'_> {
+    /// From here on the connection's own end decides.
+    fn disarm(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for NoFin<'_> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.reset_on_close();
+        if let Some(backend) = self.0 {
+            backend.reset_on_close();
         }
     }
 }
