@@ -33,6 +33,8 @@ pub struct Faults {
     pub severs: u32,
     /// ENOMEM, ENOBUFS or EIO from a send, ENOMEM or EIO from a receive; the connection itself lives.
     pub fails: u32,
+    /// A call panics, as if a fault of ours had come up in the task that made it.
+    pub panics: u32,
     /// Descriptors of the process under test.
     pub descriptors_max: usize,
     /// A closed descriptor's number is used again at once, as Linux does; else never, so that late use is found.
@@ -86,6 +88,7 @@ impl Faults {
             connect_fails: 0,
             severs: 0,
             fails: 0,
+            panics: 0,
             descriptors_max: usize::MAX,
             reuses_numbers: true,
             canary: None,
@@ -118,8 +121,9 @@ impl Faults {
         let harmless = Faults::harmless(dice);
         let mut some = |most| if dice.chance(500) { dice.below(most) as u32 } else { 0 };
         let (socket_fails, connect_fails, severs, fails) = (some(300), some(300), some(30), some(30));
+        let panics = if dice.chance(100) { dice.below(200) as u32 } else { 0 };
         let descriptors_max = if dice.chance(200) { 1 + dice.below(8) as usize } else { usize::MAX };
-        Faults { socket_fails, connect_fails, severs, fails, descriptors_max, ..harmless }
+        Faults { socket_fails, connect_fails, severs, fails, panics, descriptors_max, ..harmless }
     }
 
     pub(super) fn lateness(&self, dice: &mut Dice) -> Duration {

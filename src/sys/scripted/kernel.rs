@@ -33,6 +33,14 @@ impl Scripted {
         }
     }
 
+    /// Panics in the caller's task if chance will have it so, without the hook that would print it.
+    fn panic_perhaps(&self, file: Option<RawFd>) {
+        let panics = self.0.state.borrow_mut().panics_now(file);
+        if panics {
+            std::panic::resume_unwind(Box::new("a panic of the script"));
+        }
+    }
+
     /// Moves the clock to the next moment at which something may happen. False: the turn is over.
     fn sleep(&self, deadline: Option<Duration>) -> io::Result<bool> {
         let state = &mut *self.0.state.borrow_mut();
@@ -146,6 +154,7 @@ impl Kernel for Scripted {
     }
 
     fn socket(&mut self, family: Family) -> io::Result<RawFd> {
+        self.panic_perhaps(None);
         let state = &mut *self.0.state.borrow_mut();
         if state.dice.chance(state.faults.socket_fails) {
             let error = state.dice.pick(&[libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM]);
@@ -163,6 +172,7 @@ impl Kernel for Scripted {
     }
 
     fn shutdown_send(&mut self, socket: RawFd) -> io::Result<()> {
+        self.panic_perhaps(Some(socket));
         let state = &mut *self.0.state.borrow_mut();
         let arrival = state.arrival();
         let ended = match state.pipe_of(socket) {
@@ -181,6 +191,7 @@ impl Kernel for Scripted {
     }
 
     fn address(&mut self, socket: RawFd, end: End) -> io::Result<SocketAddr> {
+        self.panic_perhaps(Some(socket));
         let state = self.0.state.borrow();
         let gone = || io::Error::from_raw_os_error(libc::ENOTCONN);
         let pipe = &state.pipes[state.pipe_of(socket).ok_or_else(gone)?];

@@ -213,6 +213,25 @@ impl Net {
         self.0.state.borrow().trace(line);
     }
 
+    /// Panics that calls of the kernel made in their callers' tasks.
+    pub fn panics(&self) -> u64 {
+        self.0.state.borrow().panics
+    }
+
+    /// Lets the world go on without a process under test, until all its tasks have ended or at most for `time`.
+    pub fn go_on(&self, time: Duration) {
+        let until = self.now() + time;
+        while self.tasks() > 0 {
+            self.0.state.borrow_mut().settle();
+            self.0.poll_world();
+            let state = &mut *self.0.state.borrow_mut();
+            match state.next_moment() {
+                Some(moment) if moment <= until => state.now = moment,
+                _ => return,
+            }
+        }
+    }
+
     /// Turns of the loop so far.
     pub fn turns(&self) -> u64 {
         self.0.state.borrow().turns

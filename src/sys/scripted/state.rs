@@ -37,6 +37,8 @@ pub(super) struct State {
     pub violations: Vec<String>,
     pub traced: bool,
     pub turns: u64,
+    /// Panics that calls made.
+    pub panics: u64,
 }
 
 /// A listening socket of the process under test.
@@ -91,6 +93,7 @@ impl State {
             violations: Vec::new(),
             traced: false,
             turns: 0,
+            panics: 0,
         }
     }
 
@@ -110,6 +113,19 @@ impl State {
         if self.traced {
             eprintln!("{:>14.6} {}", self.now.as_secs_f64(), line());
         }
+    }
+
+    /// Whether the call that is being made, on this descriptor, is to panic.
+    pub fn panics_now(&mut self, file: Option<RawFd>) -> bool {
+        let panics = self.dice.chance(self.faults.panics);
+        if panics {
+            self.panics += 1;
+            self.trace(|| format!("panic in a call on {file:?}"));
+            if let Some(pipe) = file.and_then(|file| self.pipe_of(file)) {
+                self.pipes[pipe].facts.harm += 1;
+            }
+        }
+        panics
     }
 
     /// When a parcel sent now arrives.

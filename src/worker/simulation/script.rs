@@ -41,6 +41,8 @@ pub enum Order {
     Reload,
     /// The good client is shut out.
     Block,
+    /// The worker ends, open connections or not.
+    Exit,
 }
 
 #[derive(Debug, Clone)]
@@ -204,7 +206,10 @@ impl Script {
             sites.iter().take(count).map(|site| ClientScript::roll(dice, *site, &fixture.sites[*site], mood)).collect();
         let disturbed = mood != Mood::Calm;
         let orders: &[Order] = match disturbed {
-            true => &[Order::StopAccepting, Order::EndAll, Order::EndAll, Order::Reload, Order::Block, Order::Block],
+            true => {
+                use Order::{Block, EndAll, Exit, Reload, StopAccepting};
+                &[StopAccepting, EndAll, EndAll, Exit, Exit, Reload, Block, Block]
+            }
             false => &[Order::Reload],
         };
         let command = dice.chance(if disturbed { 200 } else { 50 }).then(|| (sometime(dice), dice.pick(orders)));

@@ -14,13 +14,15 @@ use crate::worker::counters::Counters;
 use crate::worker::gauges::Gauges;
 use crate::worker::thread::{Command, Mailbox, Publication, Setup, Shared, Worker};
 use arc_swap::ArcSwap;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 /// A simulation that is not over by then has a connection that does not end.
 const TIME_MAX: Duration = Duration::from_secs(1800);
+/// How long a worker that is to end may wait for its connections.
+const EXIT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Who blocks name.
 const GOOD_IDENTITY: &str = "cn:client";
@@ -37,6 +39,8 @@ pub struct Aftermath {
     pub complaints: Vec<String>,
     pub turns: u64,
     pub time: Duration,
+    /// Panics that the kernel made in tasks of the process under test.
+    pub panics: u64,
 }
 
 /// A client and what its backend saw of it.
@@ -70,13 +74,14 @@ pub fn play(seed: u64, script: Script, fixture: &Rc<Fixture>, traced: bool) -> A
     let mut complaints = stage.turn_to_the_end(&net, &runtime);
     let Stage { worker, operator: Operator { counters, gauges, .. } } = stage;
     drop((worker, runtime));
+    net.go_on(TIME_MAX);
     complaints.extend(net.violations());
     complaints.extend(net.leaks());
     let clients = residents.iter().map(|resident| collect(&net, resident)).collect();
     let records = std::iter::from_fn(|| fixture.audit.pop()).filter_map(connection).collect();
-    let (turns, time) = (net.turns(), net.now());
+    let (turns, time, panics) = (net.turns(), net.now(), net.panics());
     net.end_tasks();
-    Aftermath { script, fixture: fixture.clone(), clients, records, counters, gauges, complaints, turns, time }
+    Aftermath { script, fixture: fixture.clone(), clients, records, counters, gauges, complaints, turns, time, panics }
 }
 
 fn connection(record: Record) -> Option<ConnectionRecord> {
@@ -121,26 +126,29 @@ impl Stage {
         };
         let woken = mailbox.listen(runtime).unwrap();
         let worker = Worker::start(setup, runtime, woken);
-        Stage { worker, operator: Operator { mailbox, counters, gauges, blocks } }
+        Stage { worker, operator: Operator { mailbox, counters, gauges, blocks, exits: Rc::default() } }
     }
 
     /// Turns until the world is over and no connection is left, then ends the worker.
     fn turn_to_the_end(&self, net: &Net, runtime: &Runtime) -> Vec<String> {
         let mut complaints = Vec::new();
         let host = self.worker.host.clone();
-        let over = || net.tasks() == 0 && host.table.borrow().is_empty() || net.now() > TIME_MAX;
+        let exits = self.operator.exits.clone();
+        let rest = || net.tasks() == 0 && host.table.borrow().is_empty();
+        let over = || rest() || exits.get() || net.now() > TIME_MAX;
         if let Err(error) = runtime.run_until(over) {
             complaints.push(error.to_string());
         }
-        if net.tasks() > 0 || !host.table.borrow().is_empty() {
+        if !rest() && !exits.get() {
             let connections = host.table.borrow().len();
             complaints.push(format!("at the end {connections} connections are open, {} tasks wait", net.tasks()));
         }
         drop(host);
-        let at_latest = runtime.reactor().now() + Duration::from_secs(5);
-        self.operator.mailbox.send(Command::Exit { at_latest });
+        if !exits.get() {
+            self.operator.mailbox.send(Command::Exit { at_latest: runtime.reactor().now() + EXIT_PATIENCE });
+        }
         let cut = self.worker.turn_until_over(runtime);
-        if cut > 0 {
+        if cut > 0 && !exits.get() {
             complaints.push(format!("{cut} connections were cut"));
         }
         complaints
@@ -175,10 +183,14 @@ fn move_in(net: &Net, fixture: &Rc<Fixture>, number: usize, script: &Script, dic
 fn operate(net: &Net, script: &Script, stage: &Stage, fixture: &Rc<Fixture>) {
     if let Some((after, order)) = script.command {
         let (net, operator, fixture) = (net.clone(), stage.operator.clone(), fixture.clone());
+        let start = stage.worker.host.reactor.now() - net.now();
+        let patience = if after.as_micros().is_multiple_of(2) { Duration::ZERO } else { EXIT_PATIENCE };
+        let clock = move |now: Duration| start + now + patience;
         net.clone().spawn(async move {
             net.sleep(after).await;
             net.trace(|| format!("      the operator orders {order:?}"));
-            operator.give(order, &fixture);
+            operator.exits.set(order == Order::Exit);
+            operator.give(order, clock(net.now()), &fixture);
         });
     }
     if let Some((after, seconds)) = script.jump {
@@ -197,18 +209,23 @@ struct Operator {
     counters: Arc<Counters>,
     gauges: Vec<Arc<Gauges>>,
     blocks: Arc<ArcSwap<Blocks>>,
+    /// The worker was told to end.
+    exits: Rc<Cell<bool>>,
 }
 
 impl Operator {
-    fn give(&self, order: Order, fixture: &Fixture) {
+    /// `at_latest` is when the loop ends on [`Order::Exit`].
+    fn give(&self, order: Order, at_latest: Instant, fixture: &Fixture) {
         let command = match order {
             Order::StopAccepting => Command::StopAccepting,
+            Order::Exit => Command::Exit { at_latest },
             Order::EndAll => Command::EndAll(CloseReason::Drained),
             Order::Reload => {
                 let snapshot = fixture.reloaded.clone();
                 let counters = Arc::new(self.counters.next(fixture.snapshot.config(), snapshot.config()));
                 let gauges = self.gauges.clone();
-                Command::Publish(Box::new(Publication { snapshot, counters, gauges, sockets: Vec::new() }))
+                let publication = Publication { snapshot, counters, gauges, sockets: Vec::new() };
+                Command::Publish(Box::new(publication), mpsc::channel().0)
             }
             Order::Block => {
                 let what = Blocked::Identity(GOOD_IDENTITY.to_owned());
