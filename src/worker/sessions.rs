@@ -63,6 +63,10 @@ pub(super) async fn answer(worker: Rc<WorkerHost>, question: Question, to: mpsc:
 impl Presence {
     fn add(&mut self, worker: usize, listener: &Arc<str>, live: &Live, question: &Question) {
         let (Some(admission), Some(site)) = (live.admission.get(), live.site.get()) else { return };
+        // Ended: no byte goes either way any more, its socket is only left to the client to close.
+        if live.signal.reason().is_some() {
+            return;
+        }
         let identity = admission.identity().map(|identity| identity.text());
         if question.identity.is_some() && question.identity.as_deref() != identity.map(|identity| &**identity) {
             return;

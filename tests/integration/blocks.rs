@@ -127,6 +127,9 @@ fn a_block_ends_the_connections_of_every_worker_and_of_nobody_else() {
     let mut others = opened(&server, &ClientSpec::with(&served.world.pki, &served.other), EACH);
     server.ctl_done(&["block", "--identity", CLIENT_IDENTITY]);
     let at_latest = Instant::now() + AT_ONCE;
+    // Also while the clients leave their sockets open.
+    let listed = || server.ctl_json(&["sessions", "--identity", CLIENT_IDENTITY])["connections"] == 0;
+    assert!(until(at_latest.saturating_duration_since(Instant::now()), listed));
     assert_eq!(ends(blocked, at_latest), vec![Ending::CloseNotify; EACH]);
     for other in &mut others {
         other.echo(b"still here").unwrap();
