@@ -1,6 +1,6 @@
 //! Listening sockets, one a worker and address, joined by SO_REUSEPORT.
 
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
@@ -27,13 +27,26 @@ pub fn listen(address: SocketAddr, options: ListenOptions) -> io::Result<TcpList
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     socket.set_tcp_nodelay(true)?;
-    if !options.keepalive.is_zero() {
-        let interval = options.keepalive.max(Duration::from_secs(1));
-        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(interval).with_interval(interval))?;
-    }
+    keep_alive(&socket, options.keepalive)?;
     socket.bind(&address.into())?;
     socket.listen(options.backlog)?;
     Ok(socket.into())
+}
+
+/// Changes the keepalive of a listening socket: connections accepted from now on inherit it.
+///
+/// # Errors
+/// What setsockopt says.
+pub fn set_keepalive(socket: &TcpListener, keepalive: Duration) -> io::Result<()> {
+    keep_alive(&SockRef::from(socket), keepalive)
+}
+
+fn keep_alive(socket: &Socket, keepalive: Duration) -> io::Result<()> {
+    if keepalive.is_zero() {
+        return socket.set_keepalive(false);
+    }
+    let interval = keepalive.max(Duration::from_secs(1));
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(interval).with_interval(interval))
 }
 
 /// Whether somebody else listens there: SO_REUSEPORT would share the address silently with another process of the
@@ -49,4 +62,21 @@ pub fn probe_address(address: SocketAddr) -> io::Result<()> {
     // Reuse of the address alone: connections of an earlier run in TIME_WAIT do not count, a listener does.
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keepalive_can_be_set_changed_and_turned_off() {
+        let options = ListenOptions { keepalive: Duration::from_secs(60), backlog: 16 };
+        let socket = listen("127.0.0.1:0".parse().unwrap(), options).unwrap();
+        let now = || SockRef::from(&socket).keepalive().unwrap().then(|| SockRef::from(&socket).tcp_keepalive_time());
+        assert_eq!(now().unwrap().unwrap(), Duration::from_secs(60));
+        set_keepalive(&socket, Duration::from_secs(7)).unwrap();
+        assert_eq!(now().unwrap().unwrap(), Duration::from_secs(7));
+        set_keepalive(&socket, Duration::ZERO).unwrap();
+        assert!(now().is_none());
+    }
 }

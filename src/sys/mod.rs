@@ -29,7 +29,7 @@ mod uring;
 pub use acceptor::Acceptor;
 pub use buffers::{BufferSizes, Lease, Size};
 pub use kernel::{Completion, End, Family, Kernel, Operation, Token, Wait};
-pub use listen::{ListenOptions, listen, probe_address};
+pub use listen::{ListenOptions, listen, probe_address, set_keepalive};
 pub use missing::Missing;
 pub use reactor::Reactor;
 pub use remote::{Remote, Woken};

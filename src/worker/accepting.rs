@@ -4,7 +4,7 @@ use super::gauges::Gauges;
 use super::host::{Tenancy, WorkerHost};
 use super::plan::Plan;
 use crate::relay::{EndSignal, Entry, Host, Live, serve};
-use crate::sys::{Acceptor, Socket};
+use crate::sys::{self, Acceptor, Socket};
 use crate::wire::audit::{CloseReason, Event};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -43,6 +43,9 @@ struct Door {
     key: ListenKey,
     /// Index of the listener in the present plan.
     listener: Cell<usize>,
+    /// The socket once more, for its options.
+    socket: Option<TcpListener>,
+    keepalive: Cell<Duration>,
     stop: EndSignal,
 }
 
@@ -68,6 +71,7 @@ impl Gate {
         self.doors.borrow_mut().retain(|door| match place(&door.key) {
             Some(listener) => {
                 door.listener.set(listener);
+                door.keep_alive(plan.snapshot.config().listeners[listener].tcp_keepalive);
                 true
             }
             None => {
@@ -89,7 +93,14 @@ impl Gate {
         for (key, socket) in sockets {
             let listeners = &plan.snapshot.config().listeners;
             let Some(listener) = listeners.iter().position(|known| known.name == key.listener) else { continue };
-            let door = Rc::new(Door { key, listener: Cell::new(listener), stop: EndSignal::default() });
+            let door = Rc::new(Door {
+                key,
+                // Without it the socket keeps the options that it was bound with.
+                socket: socket.try_clone().ok(),
+                keepalive: Cell::new(listeners[listener].tcp_keepalive),
+                listener: Cell::new(listener),
+                stop: EndSignal::default(),
+            });
             self.doors.borrow_mut().push(door.clone());
             let acceptor = Acceptor::new(plan.reactor(), socket);
             plan.reactor().spawn(accept_loop(self.clone(), door, acceptor));
@@ -98,6 +109,18 @@ impl Gate {
 
     fn gauges(&self, door: &Door) -> Arc<Gauges> {
         self.plan.borrow().gauges[door.listener.get()].clone()
+    }
+}
+
+impl Door {
+    /// Connections accepted from now on are probed this often.
+    fn keep_alive(&self, keepalive: Duration) {
+        if self.keepalive.replace(keepalive) == keepalive {
+            return;
+        }
+        if let Some(Err(error)) = self.socket.as_ref().map(|socket| sys::set_keepalive(socket, keepalive)) {
+            tracing::warn!(%error, listener = %self.key.listener, "tcp_keepalive stays as it was");
+        }
     }
 }
 
