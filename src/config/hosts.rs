@@ -66,6 +66,10 @@ pub(super) fn uri_pattern(text: &str) -> Result<String, Problem> {
         let help = "write `*` for one whole segment or `**` for any number of them";
         return Err(Problem::new(format!("the `*` in the segment {segment:?} is not the whole of it"), help));
     }
+    if !query.is_empty() && path.contains('*') {
+        let help = "a URI with one is only matched exactly; leave it out, or write the path without `*`";
+        return Err(Problem::new("a `*` cannot stand before a query or fragment", help));
+    }
     if !rest.starts_with("//") && !path.starts_with('/') && path.contains('*') {
         return Err("a `*` needs a URI with a path that begins with a slash".into());
     }
@@ -205,6 +209,8 @@ mod tests {
             "https://bank.example/a?b=*",
             "https://bank.example/a#*",
             "https://bank.example?*",
+            "https://bank.example/*?b=c",
+            "spiffe://bank.example/**#x/y",
             "urn:*",
             "urn:a:*",
             "*",

@@ -95,9 +95,11 @@ fn segments(path: &[u8]) -> Vec<&[u8]> {
     path.split(|byte| *byte == b'/').collect()
 }
 
-/// Where the path of a URI begins: the first `/` behind the authority, or behind the scheme where there is none.
+/// Where the path of a URI begins: the first `/` behind the authority, or behind the scheme where there is none
+/// (RFC 3986 section 3: the first colon ends the scheme, and an authority stands only right behind it).
 fn path_at(uri: &[u8]) -> usize {
-    let authority = uri.windows(3).position(|window| window == b"://").map_or(0, |at| at + 3);
+    let colon = uri.iter().position(|byte| *byte == b':');
+    let authority = colon.map_or(0, |at| if uri[at + 1..].starts_with(b"//") { at + 3 } else { at + 1 });
     uri[authority..].iter().position(|byte| *byte == b'/').map_or(uri.len(), |at| authority + at)
 }
 
@@ -250,6 +252,10 @@ mod tests {
             assert!(!uri("spiffe://bank/payments/*", other), "{other}");
         }
         assert!(!uri("spiffe://bank/**", "spiffe://evil/spiffe://bank/x"));
+        // The first colon ends the scheme: what looks like an authority further on is path.
+        assert!(uri("a:/*/b", "a:/x/b"));
+        assert!(uri("a:/*/b://c", "a:/x/b://c"));
+        assert!(!uri("a:/*", "a:/x://c"));
         assert!(uri("urn:bank:client:7", "urn:bank:client:7"));
         assert!(!uri("urn:bank:client:7", "urn:bank:client:77"));
     }
