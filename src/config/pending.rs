@@ -19,11 +19,9 @@ enum Refused {
     Words(&'static [&'static str]),
     /// A duration or a number above zero.
     NonZero,
-    /// A list with something in it.
-    NonEmpty,
 }
 
-use Refused::{Any, NonEmpty, NonZero, Words};
+use Refused::{Any, NonZero, Words};
 
 #[rustfmt::skip]
 const PENDING: &[Pending] = &[
@@ -31,8 +29,6 @@ const PENDING: &[Pending] = &[
     Pending { key: "runtime.steering", refused: Words(&["cpu"]), help: "leave it out, or write \"hash\"" },
     Pending { key: "runtime.ktls", refused: Words(&["require"]), help: "leave it out, or write \"off\"" },
     Pending { key: "audit.path", refused: Words(&["journald"]), help: "write the path of a file, or \"-\" for stdout" },
-    Pending { key: "listener.accept_proxy_from", refused: NonEmpty, help: "leave it out" },
-    Pending { key: "listener.limits.max_age", refused: NonZero, help: "leave it out, or write \"0s\"" },
     Pending { key: "listener.limits.connections_per_identity", refused: NonZero, help: "leave it out, or write 0" },
     Pending { key: "listener.limits.full_handshakes_per_second_per_source", refused: NonZero, help: "leave it out, or write 0" },
     Pending { key: "site.protocol", refused: Words(&["http"]), help: "leave it out, or write \"tcp\"" },
@@ -60,7 +56,6 @@ impl Refused {
                 Some(text) => forms::duration(text).is_ok_and(|duration| !duration.is_zero()),
                 None => !value.is_integer_zero(),
             },
-            NonEmpty => !value.is_empty_list(),
         }
     }
 }
@@ -77,7 +72,6 @@ mod tests {
             "runtime.steering" => ("\"cpu\"", Some("\"hash\"")),
             "runtime.ktls" => ("\"require\"", Some("\"auto\"")),
             "audit.path" => ("\"journald\"", Some("\"-\"")),
-            "listener.accept_proxy_from" => ("[\"10.0.0.0/8\"]", Some("[]")),
             "site.protocol" => ("\"http\"", Some("\"tcp\"")),
             "site.http" | "backend.health" => ("{}", None),
             _ if key.ends_with("per_identity") || key.ends_with("per_source") => ("1", Some("0")),

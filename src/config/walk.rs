@@ -152,10 +152,6 @@ impl<'a> Value<'a> {
         self.value.as_integer().is_some_and(|integer| i64::from_str_radix(integer.as_str(), integer.radix()) == Ok(0))
     }
 
-    pub fn is_empty_list(&self) -> bool {
-        self.value.as_array().is_some_and(|values| values.is_empty())
-    }
-
     pub fn is_table(&self) -> bool {
         self.value.is_table()
     }

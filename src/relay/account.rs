@@ -17,6 +17,8 @@ pub struct Account {
     /// Boxed: a future keeps room for each place that a value moves through.
     record: Box<ConnectionRecord>,
     accepted_at: Instant,
+    /// Where the client connected to, as a PROXY header says; `None`: to us.
+    destination: Option<SocketAddr>,
     bytes_in: Cell<u64>,
     bytes_out: Cell<u64>,
     /// The last event that was written down.
@@ -59,7 +61,8 @@ impl Account {
         });
         let (bytes_in, bytes_out, told) = Default::default();
         let (live, reactor) = (live.clone(), reactor.clone());
-        Account { record, accepted_at: reactor.now(), bytes_in, bytes_out, told, live, reactor }
+        let (accepted_at, destination) = (reactor.now(), None);
+        Account { record, accepted_at, destination, bytes_in, bytes_out, told, live, reactor }
     }
 
     pub fn conn_id(&self) -> ConnectionId {
@@ -68,6 +71,17 @@ impl Account {
 
     pub fn client(&self) -> SocketAddr {
         self.record.client
+    }
+
+    /// What a balancer in front of us says of its client.
+    pub fn proxied(&mut self, source: SocketAddr, destination: Option<SocketAddr>) {
+        self.record.client = source;
+        self.destination = destination;
+    }
+
+    /// Where the client connected to, if it was not to us.
+    pub fn destination(&self) -> Option<SocketAddr> {
+        self.destination
     }
 
     pub fn accepted_at(&self) -> Instant {

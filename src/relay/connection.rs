@@ -14,7 +14,7 @@ use std::cell::{OnceCell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A connection as the rest of the worker sees it.
 #[derive(Debug)]
@@ -61,9 +61,8 @@ pub async fn serve<H: Host>(host: Rc<H>, entry: Arc<Entry>, client: Socket, live
         host.handshake_over(&entry, &live);
         return;
     };
-    let _ = live.client.set(peer);
     let mut account = Account::open(host.reactor(), &entry, &live, peer);
-    let greeted = handshake(&host, &entry, &client, &mut account, &live.signal).await;
+    let greeted = handshake(&host, &entry, &client, &mut account, &live).await;
     host.handshake_over(&entry, &live);
     match greeted {
         Ok(greeted) => serve_admitted(&host, &entry, client, &live, account, greeted).await,
@@ -120,7 +119,10 @@ async fn serve_admitted<H: Host>(
     let transfer = Transfer::new(host, &account, (&client, &backend), session);
     let stop = futures_lite::future::or(
         async { Cause::Asked(live.signal.asked().await) },
-        expiry(host.reactor(), &**host, not_after),
+        futures_lite::future::or(
+            expiry(host.reactor(), &**host, not_after),
+            old_age(host.reactor(), account.accepted_at(), entry.limits.max_age),
+        ),
     );
     let cause = transfer.run(first, entry.limits.idle_timeout, stop).await;
     no_fin.disarm();
@@ -211,4 +213,13 @@ async fn expiry<H: Host>(reactor: &Rc<Reactor>, host: &H, not_after: Option<Unix
         let pause = Duration::from_secs(left.min(limits::EXPIRY_LOOK_SECONDS_MAX));
         reactor.sleep_until(reactor.now() + pause).await;
     }
+}
+
+/// Resolves when the connection has reached its greatest age; zero is none.
+async fn old_age(reactor: &Rc<Reactor>, accepted_at: Instant, max_age: Duration) -> Cause {
+    if max_age.is_zero() {
+        return std::future::pending().await;
+    }
+    reactor.sleep_until(accepted_at + max_age).await;
+    Cause::Asked(CloseReason::MaxAge)
 }

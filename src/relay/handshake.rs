@@ -1,8 +1,8 @@
 //! From accept to an admitted client, under one absolute deadline.
 
-use super::{Account, EndSignal, Entry, Host};
+use super::{Account, Entry, Host, Live, arrival};
 use crate::config::limits;
-use crate::sys::{Size, Socket};
+use crate::sys::{Lease, Size, Socket};
 use crate::tls::{Session, Status};
 use crate::trust::Reason;
 use rustls_pki_types::UnixTime;
@@ -36,13 +36,13 @@ pub(super) async fn handshake<H: Host>(
     entry: &Entry,
     client: &Socket,
     account: &mut Account,
-    signal: &EndSignal,
+    live: &Live,
 ) -> Result<Greeted, Refused> {
     let deadline = account.accepted_at() + entry.limits.handshake_timeout;
     let mut talk = Talk { session: Session::new(entry.sites.clone(), host.environment()), spoke: false, failed: false };
     let run = async {
-        futures_lite::future::or(async { Ok(talk.run(host, client, account).await) }, async {
-            Err(signal.asked().await)
+        futures_lite::future::or(async { Ok(talk.arrive(host, entry, client, account, live).await) }, async {
+            Err(live.signal.asked().await)
         })
         .await
     };
@@ -52,6 +52,9 @@ pub(super) async fn handshake<H: Host>(
         Some(Ok(Ok((early, peer_closed)))) => return Ok(Greeted { session: talk.session, early, peer_closed }),
         Some(Ok(Err(()))) => {}
         Some(Err(_)) => account.refused(Reason::Timeout, "the process is stopping and the handshake was not done"),
+        None if live.client.get().is_none() => {
+            account.refused(Reason::Timeout, "the PROXY header was not whole within handshake_timeout");
+        }
         None => account.refused(
             Reason::Timeout,
             "the handshake was not done within handshake_timeout; a slow network, or a client that waits for something",
@@ -67,30 +70,41 @@ struct Talk {
 }
 
 impl Talk {
-    /// Feeds what comes until the session is open; plaintext behind the handshake is returned.
+    /// Learns who comes, then speaks TLS with them.
+    async fn arrive<H: Host>(
+        &mut self,
+        host: &Rc<H>,
+        entry: &Entry,
+        client: &Socket,
+        account: &mut Account,
+        live: &Live,
+    ) -> Result<(Vec<u8>, bool), ()> {
+        let mut first = Vec::new();
+        if arrival::is_proxied(entry, account.client()) {
+            first = arrival::read_header(client, account, &mut self.spoke).await?;
+        }
+        let _ = live.client.set(account.client());
+        self.run(host, client, account, first).await
+    }
+
+    /// Feeds what comes, `first` before all, until the session is open; plaintext behind the handshake is returned.
     async fn run<H: Host>(
         &mut self,
         host: &Rc<H>,
         client: &Socket,
         account: &mut Account,
+        first: Vec<u8>,
     ) -> Result<(Vec<u8>, bool), ()> {
         let mut early = Vec::new();
+        let mut waiting = Some(first).filter(|first| !first.is_empty()).map(Input::Kept);
         loop {
-            let mut lease = match client.receive(Size::Small).await {
-                Ok(Some(lease)) => lease,
-                Ok(None) => {
-                    account.refused(Reason::TcpReset, "the client closed the connection during the handshake");
-                    return Err(());
-                }
-                Err(error) => {
-                    account.refused(Reason::TcpReset, &format!("the connection broke during the handshake: {error}"));
-                    return Err(());
-                }
+            let mut input = match waiting.take() {
+                Some(input) => input,
+                None => Input::Fresh(self.receive(client, account).await?),
             };
-            self.spoke = true;
             let mut out = host.shelf().take();
-            let fed = self.session.feed(&mut lease, unix_now(&**host), &mut early, &mut out);
-            drop(lease);
+            let fed = self.session.feed(input.bytes(), unix_now(&**host), &mut early, &mut out);
+            drop(input);
             #[cfg(debug_assertions)]
             super::fault::panic_if_asked("handshake", self.session.sni());
             if let Err(failure) = &fed {
@@ -111,6 +125,34 @@ impl Talk {
                 Ok(Status::PeerClosed) => return Ok((early, true)),
                 Err(_) => return Err(()),
             }
+        }
+    }
+
+    async fn receive(&mut self, client: &Socket, account: &mut Account) -> Result<Lease, ()> {
+        let detail = match client.receive(Size::Small).await {
+            Ok(Some(lease)) => {
+                self.spoke = true;
+                return Ok(lease);
+            }
+            Ok(None) => "the client closed the connection during the handshake".to_owned(),
+            Err(error) => format!("the connection broke during the handshake: {error}"),
+        };
+        account.refused(Reason::TcpReset, &detail);
+        Err(())
+    }
+}
+
+/// What the session is fed with.
+enum Input {
+    Fresh(Lease),
+    Kept(Vec<u8>),
+}
+
+impl Input {
+    fn bytes(&mut self) -> &mut [u8] {
+        match self {
+            Input::Fresh(lease) => lease,
+            Input::Kept(bytes) => bytes,
         }
     }
 }

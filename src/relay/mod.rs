@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod account;
+mod arrival;
 mod connection;
 mod end;
 #[cfg(debug_assertions)]
@@ -27,6 +28,7 @@ use crate::sys::{Address, Reactor};
 use crate::tls::{Declined, Environment, Established, Site, SiteTable};
 use crate::trust::Identity;
 use crate::wire::audit::ConnectionRecord;
+use ipnet::IpNet;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -38,6 +40,8 @@ pub struct Entry {
     /// Index of the listener in the configuration.
     pub index: usize,
     pub name: Arc<str>,
+    /// From whom a PROXY header is required and believed.
+    pub accept_proxy_from: Vec<IpNet>,
     pub limits: config::Limits,
     pub sites: Arc<SiteTable>,
     pub backends: Arc<[Backend]>,

@@ -45,7 +45,8 @@ pub(super) fn write_header(
     out: &mut Vec<u8>,
 ) {
     let (_, backend) = entry.backend(&established.site);
-    let destination = client.address(End::Local).unwrap_or_else(|_| unspecified(account.client()));
+    let own = || client.address(End::Local).unwrap_or_else(|_| unspecified(account.client()));
+    let destination = account.destination().unwrap_or_else(own);
     match backend.proxy_protocol {
         ProxyProtocol::Off => {}
         ProxyProtocol::V1 => proxy::write_v1(account.client(), destination, out),

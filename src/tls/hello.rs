@@ -89,6 +89,9 @@ impl Hello {
     fn what_it_looks_like(&self) -> &'static str {
         match &self.bytes[..] {
             [b'S', b'S', b'H', ..] => "SSH on a TLS port, it seems",
+            [b'P', b'R', b'O', b'X', b'Y', b' ', ..] | [b'\r', b'\n', b'\r', b'\n', 0, ..] => {
+                "a PROXY header from a peer that accept_proxy_from does not name, it seems"
+            }
             [b'A'..=b'Z', b'A'..=b'Z', ..] => "plain HTTP on a TLS port, it seems",
             [0x80..=0xff, ..] => "an SSL 2 hello, or no TLS at all",
             [0x16, ..] => "the first message is no ClientHello that can be read",

@@ -154,6 +154,7 @@ fn entries(config: &Config, sites: &[Arc<Site>]) -> Vec<Arc<Entry>> {
         Arc::new(Entry {
             index,
             name: listener.name.clone(),
+            accept_proxy_from: listener.accept_proxy_from.clone(),
             limits: listener.limits.clone(),
             sites: Arc::new(SiteTable::new(own.map(|(_, site)| site.clone()).collect())),
             backends: backends.clone(),
