@@ -1,7 +1,7 @@
 //! The last refused attempts, for `ctl refusals`: whoever asks why a client does not get in need not search the audit,
 //! and need not have one. Fed by the audit's writer; bounded in number and in the length of each text.
 
-use super::text::{beginning, moment};
+use super::text::{self, moment};
 use crate::config::limits;
 use crate::trust::Reason;
 use crate::wire::audit::{ConnectionRecord, Event};
@@ -35,6 +35,8 @@ pub struct Refused {
     pub site: Option<Arc<str>>,
     pub sni: Option<String>,
     pub certificate: Option<Shown>,
+    /// Where the client is known and a block stood against it.
+    pub identity: Option<String>,
     pub reason: Reason,
     pub detail: String,
     pub our_alert: Option<u8>,
@@ -102,6 +104,7 @@ impl Refused {
             site: record.site.clone(),
             sni: record.sni.as_deref().map(cut),
             certificate: Shown::of(record),
+            identity: record.identity.as_deref().map(cut),
             reason: record.reason,
             detail: cut(&record.reason_detail),
             our_alert: record.our_alert,
@@ -128,6 +131,7 @@ impl Refused {
             "client": self.client,
             "listener": &*self.listener,
             "site": self.site.as_deref(),
+            "identity": self.identity,
             "sni": self.sni,
             "subject": certificate.map(|shown| &shown.subject),
             "issuer": certificate.map(|shown| &shown.issuer),
@@ -180,9 +184,13 @@ impl Shown {
 
     fn has(&self, identity: &str) -> bool {
         let by_digest = identity.strip_prefix("sha256:").is_some_and(|digest| digest == hex::encode(self.sha256));
-        let bare = |name: &String| name.split_once(':').is_some_and(|(_, value)| value == identity);
-        by_digest || self.names.iter().any(|name| name == identity || bare(name))
+        by_digest || self.names.iter().any(|name| is_called(name, identity))
     }
+}
+
+/// Whether a printed identity is the one that is asked for, with its kind or without.
+fn is_called(printed: &str, asked: &str) -> bool {
+    printed == asked || printed.split_once(':').is_some_and(|(_, value)| value == asked)
 }
 
 impl Wanted {
@@ -193,18 +201,17 @@ impl Wanted {
             && self.client.is_none_or(|client| client.to_canonical() == refused.client.ip())
             && self.sha256.is_none_or(|sha256| certificate.is_some_and(|shown| shown.sha256 == sha256))
             && self.identity.as_ref().is_none_or(|identity| {
-                // A named rule's identity is in no certificate, but a block says whom it names.
-                certificate.is_some_and(|shown| shown.has(identity)) || refused.detail.contains(identity.as_str())
+                // A named rule's identity is in no certificate.
+                certificate.is_some_and(|shown| shown.has(identity))
+                    || refused.identity.as_deref().is_some_and(|own| is_called(own, identity))
+                    || refused.detail.contains(identity.as_str())
             })
     }
 }
 
 /// At most so much of a text as is remembered.
 fn cut(text: &str) -> String {
-    if text.len() <= limits::REFUSAL_TEXT_BYTES_MAX {
-        return text.to_owned();
-    }
-    format!("{}…", beginning(text, limits::REFUSAL_TEXT_BYTES_MAX))
+    text::cut(text, limits::REFUSAL_TEXT_BYTES_MAX)
 }
 
 /// What to do about it, where the detail of the attempt does not say it already.

@@ -19,6 +19,12 @@ pub fn beginning(text: &str, bytes_max: usize) -> &str {
     &text[..end]
 }
 
+/// At most so many bytes of `text`, and a mark where there was more.
+pub fn cut(text: &str, bytes_max: usize) -> String {
+    let part = beginning(text, bytes_max);
+    if part.len() == text.len() { text.to_owned() } else { format!("{part}…") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

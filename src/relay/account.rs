@@ -138,6 +138,7 @@ impl Account {
             resumed: false,
         });
         record.leaf = failure.leaf.clone();
+        record.identity = failure.identity.clone();
         record.chain_len = failure.chain_len;
         record.proven = failure.proven;
         record.verify = failure.verify;

@@ -124,5 +124,6 @@ pub(super) fn refused(refusal: Refusal) -> Box<Failure> {
     failure.leaf = refusal.leaf;
     failure.chain_len = refusal.chain_len;
     failure.verify = refusal.verify;
+    failure.identity = refusal.identity;
     Box::new(failure)
 }

@@ -30,6 +30,8 @@ pub struct Failure {
     pub version: Option<&'static str>,
     /// IANA name, once agreed.
     pub cipher: Option<&'static str>,
+    /// Printed: a client that a block alone stood against.
+    pub identity: Option<Arc<str>>,
 }
 
 impl Failure {
@@ -48,6 +50,7 @@ impl Failure {
             proven: false,
             version: None,
             cipher: None,
+            identity: None,
         }
     }
 }

@@ -150,6 +150,8 @@ pub struct Refusal {
     pub chain_len: usize,
     /// X509_V number.
     pub verify: u32,
+    /// Who it would have been, printed: only where the chain was verified and a block alone stood against it.
+    pub identity: Option<Arc<str>>,
 }
 
 /// The answer of [`evaluate`](super::evaluate).

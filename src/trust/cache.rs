@@ -176,6 +176,7 @@ pub fn refuse_blocked(
         leaf: Some(leaf.clone()),
         chain_len: admission.chain_len(),
         verify: Reason::IdentityBlocked.x509_v(),
+        identity: Some(identity.text().clone()),
     }))
 }
 

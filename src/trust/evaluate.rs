@@ -54,6 +54,7 @@ pub fn admit_anonymous(policy: &Policy) -> Result<Arc<Admission>, Box<Refusal>> 
             leaf: None,
             chain_len: 0,
             verify: Reason::NoCert.x509_v(),
+            identity: None,
         })),
     }
 }
@@ -124,7 +125,7 @@ pub(super) fn judge(
     let chain_len = 1 + presented.rest.len();
     let refuse = |failure: Failure, leaf: Option<Arc<Leaf>>| {
         let Failure { reason, verify, detail } = failure;
-        Err(Box::new(Refusal { reason, detail: text::detail(&detail), leaf, chain_len, verify }))
+        Err(Box::new(Refusal { reason, detail: text::detail(&detail), leaf, chain_len, verify, identity: None }))
     };
     let too_big = check_size(presented, policy).err();
     let read = match &too_big {

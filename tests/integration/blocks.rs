@@ -104,6 +104,7 @@ fn each_selector_ends_what_is_open_and_refuses_new_and_resumed_handshakes_until_
             assert_eq!(fresh.refusal(), Ending::Alert(49), "{selector:?} {versions:?}: a full handshake");
             let line = server.audit_of(fresh.address, "refused");
             assert_eq!(line["reason"], "identity_blocked", "{line}");
+            assert_eq!(line["identity"], CLIENT_IDENTITY, "whom the block kept out: {line}");
             let addresses: Vec<_> = open.iter().map(|client| client.address).collect();
             assert_eq!(ends(open, blocked + AT_ONCE), vec![Ending::CloseNotify; 2], "{selector:?} {versions:?}");
             for address in addresses {
