@@ -209,5 +209,17 @@ pub const IDENTITIES_SHOWN_MAX: usize = 10_000;
 pub const SESSIONS_PER_TURN: usize = 256;
 /// For the workers to answer a question about their connections.
 pub const WORKER_ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
+/// Client certificates that a worker remembers between two questions of the control thread.
+pub const SIGHTINGS_MAX: usize = 4096;
+/// Client certificates that the control thread remembers.
+pub const CLIENTS_KEPT_MAX: usize = 50_000;
+/// The workers are asked for them at least this often.
+pub const CLIENTS_LOOK_EVERY: Duration = Duration::from_secs(60);
+/// For them to answer; what comes later is kept for the next question.
+pub const CLIENTS_ANSWER_TIME_MAX: Duration = Duration::from_millis(500);
+/// Bytes of a client's name in a label or list.
+pub const CLIENT_TEXT_BYTES_MAX: usize = 256;
+/// Clients whose certificate's end is a series of its own: those that run out first.
+pub const CLIENTS_EXPORTED_MAX: usize = 100;
 /// Shortest time between two looks at watched files.
 pub const WATCH_MIN: Duration = Duration::from_millis(100);

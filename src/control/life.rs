@@ -132,6 +132,7 @@ fn serve<S: Service>(
         .map_err(|error| lacks("a thread for the audit", &error))?;
     let mut state = State::new(Generation::of(config, loaded.facts, &*service), Some(queue));
     state.waker = Some(service.waker());
+    state.ask_seen = Some(service.seen());
     state.note_blocks(service.blocks().len());
     let desk = Desk {
         state: Arc::new(state),
@@ -189,6 +190,7 @@ impl<S: Service> Running<S> {
         let path = generation.config.admin.as_ref().and_then(|admin| admin.socket.as_deref());
         let socket = path.map(|path| ctl::open(path, &self.desk)).transpose()?;
         tokio::spawn(Arc::clone(&self.desk).purge_blocks());
+        tokio::spawn(Arc::clone(&self.desk.state).look_at_clients());
         let watch = generation.config.runtime.watch;
         if !watch.is_zero() {
             tokio::spawn(Arc::clone(&self.desk).watch(watch));

@@ -13,6 +13,7 @@
 //! | [`service`] | what is asked of the workers |
 //! | [`audit`] | the thread that writes audit lines |
 //! | [`refusals`] | the last attempts that were refused |
+//! | [`clients`] | the clients that were let in, for the metrics and `ctl identities` |
 //! | [`block_book`] | blocks on disk |
 //! | [`ctl`] | the admin socket |
 //! | [`admin`] | `/metrics`, `/healthz`, `/readyz`, `/status` |
@@ -25,6 +26,7 @@
 mod admin;
 mod audit;
 mod block_book;
+mod clients;
 pub mod ctl;
 mod desk;
 mod drain;

@@ -3,7 +3,7 @@
 use super::explain::{self, Report, Unchosen};
 use super::failure::StartFailure;
 use super::reload::Loaded;
-use super::service::{Explained, Explanation, Rotated, Service, Waker};
+use super::service::{AskSeen, Explained, Explanation, Rotated, Service, Waker};
 use super::state::{Anchor, Crl, Facts, ServerCertificate};
 use crate::config::{Config, Fault, SiteName};
 use crate::sys;
@@ -143,6 +143,10 @@ impl Service for Pool {
 
     fn waker(&self) -> Waker {
         Arc::new(Pool::waker(self))
+    }
+
+    fn seen(&self) -> AskSeen {
+        Arc::new(Pool::seen(self))
     }
 
     fn stop_accepting(&self) {

@@ -4,13 +4,16 @@ use super::failure::StartFailure;
 use crate::tls::TicketKeys;
 use crate::trust::Blocks;
 use crate::worker::counters::Counters;
-use crate::worker::{Presence, Question};
+use crate::worker::{Presence, Question, Sightings};
 use rustls_pki_types::{CertificateDer, UnixTime};
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
 
 /// Wakes all workers; costs each a turn of its loop.
 pub type Waker = Arc<dyn Fn() + Send + Sync>;
+
+/// Asks all workers whom they have let in since they were last asked.
+pub type AskSeen = Arc<dyn Fn() -> mpsc::Receiver<Sightings> + Send + Sync>;
 
 /// Workers that serve. Dropping one without [`Service::join`] leaves its threads to the process's end.
 pub trait Service: Send + Sync + 'static {
@@ -41,6 +44,8 @@ pub trait Service: Send + Sync + 'static {
     fn connection_limits(&self) -> Vec<u32>;
     /// What wakes every worker for a turn of its loop.
     fn waker(&self) -> Waker;
+    /// What asks whom the workers have let in.
+    fn seen(&self) -> AskSeen;
     /// No connection is accepted from now on; those there go on.
     fn stop_accepting(&self);
     /// Connections there now, those in their handshake included.
@@ -175,6 +180,10 @@ pub mod scripted {
 
         fn waker(&self) -> Waker {
             Arc::new(|| ())
+        }
+
+        fn seen(&self) -> AskSeen {
+            Arc::new(|| mpsc::channel().1)
         }
 
         fn stop_accepting(&self) {

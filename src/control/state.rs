@@ -1,7 +1,8 @@
 //! What the admin pages tell of, gathered in one place and shared by whoever answers.
 
+use super::clients::Clients;
 use super::readiness::{Phase, Readiness};
-use super::service::{Service, Waker};
+use super::service::{AskSeen, Service, Waker};
 use crate::config::{Config, OnFull};
 use crate::tls::TicketKeys;
 use crate::worker::audit_queue::AuditQueue;
@@ -24,6 +25,10 @@ pub struct State {
     /// Makes every worker turn once.
     pub waker: Option<Waker>,
     pub audit: Option<Arc<AuditQueue>>,
+    /// Who was let in.
+    pub clients: Clients,
+    /// What asks the workers for it.
+    pub ask_seen: Option<AskSeen>,
     last_load: Mutex<LastLoad>,
     /// How many there are.
     blocks: AtomicUsize,
@@ -131,6 +136,8 @@ impl State {
             readiness: Readiness::default(),
             waker: None,
             audit,
+            clients: Clients::default(),
+            ask_seen: None,
             last_load: Mutex::new(LastLoad { ok: true, at: now, ok_at: now }),
             blocks: AtomicUsize::new(0),
             busy: Mutex::default(),

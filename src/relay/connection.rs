@@ -3,7 +3,7 @@
 use super::end::{Cause, EndSignal};
 use super::handshake::{Greeted, handshake, say_goodbye, unix_now};
 use super::transfer::{First, Remains, Transfer};
-use super::{Account, Entry, Host, Seat, upstream};
+use super::{Account, Entry, Host, Seat, Took, upstream};
 use crate::config::limits;
 use crate::sys::{End, Reactor, Socket};
 use crate::tls::Session;
@@ -86,10 +86,10 @@ async fn serve_admitted<H: Host>(
     mut account: Account,
     greeted: Greeted,
 ) {
-    let Greeted { session, early, peer_closed } = greeted;
+    let Greeted { session, early, peer_closed, cpu } = greeted;
     let Some(established) = session.established() else { return };
-    let took = account.established(established);
-    host.handshake_done(entry, established, took);
+    let wall = account.established(established);
+    host.handshake_done(entry, established, Took { wall, cpu });
     if let Some(why) = established.declined {
         host.declined(why);
     }

@@ -2,7 +2,7 @@
 
 use super::{Account, Entry, Host, Live, arrival};
 use crate::config::limits;
-use crate::sys::{Lease, Size, Socket};
+use crate::sys::{self, Lease, Size, Socket};
 use crate::tls::{Session, Status};
 use crate::trust::Reason;
 use rustls_pki_types::UnixTime;
@@ -15,6 +15,8 @@ pub(super) struct Greeted {
     pub early: Vec<u8>,
     /// The client's close_notify came with its first bytes.
     pub peer_closed: bool,
+    /// CPU time that TLS took.
+    pub cpu: Duration,
 }
 
 /// A handshake that did not end well; the account tells how.
@@ -39,7 +41,12 @@ pub(super) async fn handshake<H: Host>(
     live: &Live,
 ) -> Result<Greeted, Refused> {
     let deadline = account.accepted_at() + entry.limits.handshake_timeout;
-    let mut talk = Talk { session: Session::new(entry.sites.clone(), host.environment()), spoke: false, failed: false };
+    let mut talk = Talk {
+        session: Session::new(entry.sites.clone(), host.environment()),
+        spoke: false,
+        failed: false,
+        cpu: Duration::ZERO,
+    };
     let run = async {
         futures_lite::future::or(async { Ok(talk.arrive(host, entry, client, account, live).await) }, async {
             Err(live.signal.asked().await)
@@ -49,7 +56,9 @@ pub(super) async fn handshake<H: Host>(
     let outcome = host.reactor().until(deadline, run).await;
     let (spoke, alerted) = (talk.spoke, talk.failed);
     match outcome {
-        Some(Ok(Ok((early, peer_closed)))) => return Ok(Greeted { session: talk.session, early, peer_closed }),
+        Some(Ok(Ok((early, peer_closed)))) => {
+            return Ok(Greeted { session: talk.session, early, peer_closed, cpu: talk.cpu });
+        }
         Some(Ok(Err(()))) => {}
         Some(Err(_)) => account.refused(Reason::Timeout, "the process is stopping and the handshake was not done"),
         None if live.client.get().is_none() => {
@@ -67,6 +76,7 @@ struct Talk {
     session: Session,
     spoke: bool,
     failed: bool,
+    cpu: Duration,
 }
 
 impl Talk {
@@ -103,7 +113,9 @@ impl Talk {
                 None => Input::Fresh(self.receive(client, account).await?),
             };
             let mut out = host.shelf().take();
+            let before = sys::thread_cpu_time();
             let fed = self.session.feed(input.bytes(), unix_now(&**host), &mut early, &mut out);
+            self.cpu += sys::thread_cpu_time().saturating_sub(before);
             drop(input);
             #[cfg(debug_assertions)]
             super::fault::panic_if_asked("handshake", self.session.sni());

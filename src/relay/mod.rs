@@ -83,6 +83,15 @@ pub trait Seat {
     fn server(&self) -> usize;
 }
 
+/// What a handshake cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Took {
+    /// Accept to established.
+    pub wall: Duration,
+    /// CPU time in TLS: signatures, key agreement, verification of the chain.
+    pub cpu: Duration,
+}
+
 /// The worker around a connection.
 pub trait Host: 'static {
     /// What [`Host::choose`] hands out.
@@ -108,7 +117,7 @@ pub trait Host: 'static {
     /// Whether what was published since the handshake began still admits its client.
     fn still_admitted(&self, live: &Live) -> bool;
     /// A handshake was completed.
-    fn handshake_done(&self, entry: &Entry, established: &Established, took: Duration);
+    fn handshake_done(&self, entry: &Entry, established: &Established, took: Took);
     /// A ticket was not taken.
     fn declined(&self, why: Declined);
     /// A connection was refused before it reached a backend, or failed to become one.

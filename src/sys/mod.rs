@@ -12,6 +12,7 @@
 mod acceptor;
 pub mod affinity;
 mod buffers;
+mod clock;
 mod kernel;
 pub mod limits;
 mod listen;
@@ -28,6 +29,7 @@ mod uring;
 
 pub use acceptor::Acceptor;
 pub use buffers::{BufferSizes, Lease, Size};
+pub use clock::thread_cpu_time;
 pub use kernel::{Completion, End, Family, Kernel, Operation, Token, Wait};
 pub use listen::{ListenOptions, listen, probe_address, set_keepalive};
 pub use missing::Missing;

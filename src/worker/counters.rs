@@ -1,11 +1,13 @@
 //! What one worker counts. The worker alone writes; the control thread reads and adds up.
 
 use crate::config::{Config, Site};
+use crate::relay::Took;
 use crate::stats::{Counter, Histogram};
 use crate::tls::Declined;
 use crate::trust::{CacheStats, Reason};
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Counters of one worker, as one generation of the configuration numbers its listeners, sites and servers. What a
 /// reload keeps by name keeps its counts: the generations share them.
@@ -63,8 +65,10 @@ pub struct ListenerCounters {
     pub handshakes: [[[Counter; GROUPS.len()]; KINDS.len()]; VERSIONS.len()],
     /// By [`Reason::index`], those that ended before a site was known; see [`Counters::count_failure`].
     pub failures: [Counter; Reason::ALL.len()],
-    /// Accept to established: full, resumed.
-    pub handshake_time: [Histogram; 2],
+    /// Accept to established, by [`KINDS`].
+    pub handshake_time: [Histogram; KINDS.len()],
+    /// CPU time in TLS, by [`KINDS`].
+    pub handshake_cpu: [Histogram; KINDS.len()],
 }
 
 /// Counters of one site in one worker.
@@ -152,12 +156,13 @@ impl Counters {
         self.backends.get(backend)?.get(server).map(|counters| &**counters)
     }
 
-    /// Counts one finished handshake, accept to established in `micros`.
-    pub fn count_handshake(&self, listener: usize, version: &str, kind: Kind, group: Option<&str>, micros: u64) {
+    /// Counts one finished handshake.
+    pub fn count_handshake(&self, listener: usize, version: &str, kind: Kind, group: Option<&str>, took: Took) {
         let Some(counters) = self.listeners.get(listener) else { return };
         let version = usize::from(version != VERSIONS[0]);
         counters.handshakes[version][kind as usize][group_index(group)].increment();
-        counters.handshake_time[usize::from(kind == Kind::Resumed)].record(micros);
+        counters.handshake_time[kind as usize].record(micros(took.wall));
+        counters.handshake_cpu[kind as usize].record(micros(took.cpu));
     }
 
     /// Counts one failed handshake, once: with its site where that was known, else with the listener.
@@ -168,6 +173,10 @@ impl Counters {
             listener.failures[reason.index()].increment();
         }
     }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Takes over the counters that were at `place`, if there are any.
@@ -198,6 +207,7 @@ impl Default for ListenerCounters {
             handshakes: Default::default(),
             failures: std::array::from_fn(|_| Counter::default()),
             handshake_time: Default::default(),
+            handshake_cpu: Default::default(),
         }
     }
 }
@@ -205,6 +215,8 @@ impl Default for ListenerCounters {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const TOOK: Took = Took { wall: Duration::from_micros(300), cpu: Duration::from_micros(200) };
 
     #[test]
     fn a_failure_is_counted_once_with_its_site_or_else_with_its_listener() {
@@ -220,9 +232,9 @@ mod tests {
     #[test]
     fn a_group_that_nobody_foresaw_is_counted_as_other_and_an_absent_one_as_none() {
         let counters = Counters::new(1, &[]);
-        counters.count_handshake(0, "1.3", Kind::Full, Some("X25519"), 300);
-        counters.count_handshake(0, "1.3", Kind::Full, Some("sect163k1"), 300);
-        counters.count_handshake(0, "1.2", Kind::Resumed, None, 100);
+        counters.count_handshake(0, "1.3", Kind::Full, Some("X25519"), TOOK);
+        counters.count_handshake(0, "1.3", Kind::Full, Some("sect163k1"), TOOK);
+        counters.count_handshake(0, "1.2", Kind::Resumed, None, TOOK);
         let handshakes = &counters.listeners[0].handshakes;
         assert_eq!(handshakes[1][0][1].value(), 1);
         assert_eq!(handshakes[1][0][4].value(), 1);
@@ -234,7 +246,7 @@ mod tests {
     fn a_listener_or_site_out_of_range_counts_nothing_and_does_not_panic() {
         let counters = Counters::new(1, &[]);
         counters.count_failure(7, Some(9), Reason::Internal);
-        counters.count_handshake(7, "1.3", Kind::Full, None, 1);
+        counters.count_handshake(7, "1.3", Kind::Full, None, TOOK);
         assert_eq!(counters.listeners[0].failures.iter().map(Counter::value).sum::<u64>(), 0);
     }
 }

@@ -5,10 +5,12 @@ use super::counters::{Counters, ListenerCounters};
 use super::gauges::{HandshakePlace, Place};
 use super::plan::Plan;
 use super::rejudge::Rejudging;
+use super::seen::Seen;
 use crate::config::{OnFull, limits};
 use crate::relay::{Entry, Live, Shelf};
 use crate::sys::Reactor;
 use crate::tls::Environment;
+use crate::trust::Admission;
 use crate::wire::audit::{CloseReason, ConnectionId, ConnectionRecord, Record};
 use slab::Slab;
 use std::cell::{Cell, RefCell};
@@ -25,6 +27,8 @@ pub(super) struct WorkerHost {
     pub audit: Option<Arc<AuditQueue>>,
     pub table: RefCell<Slab<Resident>>,
     pub rejudging: Rejudging,
+    /// Who was let in.
+    pub seen: Seen,
     newest: RefCell<Option<Rc<Plan>>>,
     quiet: Quiet,
 }
@@ -68,6 +72,7 @@ impl WorkerHost {
             audit,
             table: RefCell::new(Slab::new()),
             rejudging: Rejudging::default(),
+            seen: Seen::default(),
             newest: RefCell::default(),
             quiet,
             reactor,
@@ -133,6 +138,16 @@ impl WorkerHost {
         if place.is_some() {
             counters.handshakes_in_flight.decrement();
         }
+    }
+
+    /// A client was let in.
+    pub fn note_client(&self, admission: &Admission) {
+        self.seen.note_admission(admission, self.reactor.wall());
+    }
+
+    /// A connection ended.
+    pub fn note_traffic(&self, record: &ConnectionRecord) {
+        self.seen.note_traffic(record);
     }
 
     pub fn push(&self, record: ConnectionRecord) {

@@ -6,7 +6,7 @@ use super::gauges::Gauges;
 use super::host::WorkerHost;
 use super::rejudge;
 use super::snapshot::Snapshot;
-use crate::relay::{Entry, Host, Live, Shelf};
+use crate::relay::{Entry, Host, Live, Shelf, Took};
 use crate::stats::Counter;
 use crate::sys::Reactor;
 use crate::tls::{Declined, Environment, Established};
@@ -15,7 +15,6 @@ use crate::wire::audit::ConnectionRecord;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// A connection keeps the plan that it began with; new ones get the newest.
 pub(super) struct Plan {
@@ -122,14 +121,14 @@ impl Host for Plan {
         }
     }
 
-    fn handshake_done(&self, entry: &Entry, established: &Established, took: Duration) {
+    fn handshake_done(&self, entry: &Entry, established: &Established, took: Took) {
         let kind = match (established.resumed, established.retried) {
             (true, _) => Kind::Resumed,
             (false, true) => Kind::Retried,
             (false, false) => Kind::Full,
         };
-        let micros = took.as_micros() as u64;
-        self.counters.count_handshake(entry.index, established.version, kind, established.group, micros);
+        self.counters.count_handshake(entry.index, established.version, kind, established.group, took);
+        self.worker.note_client(&established.admission);
     }
 
     fn declined(&self, why: Declined) {
@@ -159,6 +158,7 @@ impl Host for Plan {
     }
 
     fn closed(&self, record: ConnectionRecord) {
+        self.worker.note_traffic(&record);
         self.worker.push(record);
     }
 }

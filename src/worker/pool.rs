@@ -4,6 +4,7 @@ use super::accepting::{ListenKey, Listening};
 use super::audit_queue::AuditQueue;
 use super::counters::Counters;
 use super::gauges::Gauges;
+use super::seen::Sightings;
 use super::sessions::{Presence, Question};
 use super::snapshot::Snapshot;
 use super::start_error::StartError;
@@ -166,6 +167,18 @@ impl Pool {
         let (to, answers) = mpsc::channel();
         self.tell(|| Command::WhoIsThere(question.clone(), to.clone()));
         answers
+    }
+
+    /// What asks every worker whom it has let in since it was last asked; each answers once, at once.
+    pub fn seen(&self) -> impl Fn() -> mpsc::Receiver<Sightings> + Send + Sync + use<> {
+        let mailboxes: Vec<Mailbox> = self.workers.iter().map(|worker| worker.mailbox.clone()).collect();
+        move || {
+            let (to, answers) = mpsc::channel();
+            for mailbox in &mailboxes {
+                mailbox.send(Command::WhoWasSeen(to.clone()));
+            }
+            answers
+        }
     }
 
     /// Closes the listening sockets once what the kernel had accepted is taken. Open connections go on.

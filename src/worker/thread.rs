@@ -7,6 +7,7 @@ use super::gauges::Gauges;
 use super::host::WorkerHost;
 use super::plan::Plan;
 use super::rejudge::rejudge;
+use super::seen::Sightings;
 use super::sessions::{self, Presence, Question};
 use super::snapshot::Snapshot;
 use super::start_error::StartError;
@@ -39,6 +40,8 @@ pub(super) enum Command {
     Rejudge,
     /// Tells who is connected.
     WhoIsThere(Question, mpsc::Sender<Presence>),
+    /// Tells who was let in since the last time.
+    WhoWasSeen(mpsc::Sender<Sightings>),
     /// Closes the listening sockets.
     StopAccepting,
     /// Asks all connections to end.
@@ -189,6 +192,11 @@ async fn obey(gate: Rc<Gate>, woken: Woken, mailbox: Mailbox, exit_at: Rc<Cell<O
                 Command::Rejudge => rejudge(&host),
                 Command::WhoIsThere(question, to) => {
                     host.reactor.spawn(sessions::answer(host.clone(), question, to));
+                }
+                Command::WhoWasSeen(to) => {
+                    if let Err(mpsc::SendError(sightings)) = to.send(host.seen.take()) {
+                        host.seen.put_back(sightings);
+                    }
                 }
                 Command::StopAccepting => gate.stop(),
                 Command::EndAll(reason) => host.end_all(reason),

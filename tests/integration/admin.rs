@@ -5,10 +5,12 @@ use crate::world::backend::{Backend, echo};
 use crate::world::client::{Client, ClientSpec, TLS13};
 use crate::world::config::ConfigText;
 use crate::world::http::get;
+use crate::world::pki::{Ca, LeafSpec};
 use crate::world::process::run;
 use crate::world::server::{Server, command};
 use crate::world::wait::{SOON, until_some};
 use std::net::SocketAddr;
+use time::{Duration, OffsetDateTime};
 
 fn served(world: &World, backend: &Backend) -> (Server, SocketAddr) {
     let server = world.serve(&ConfigText::new(&backend.server).admin());
@@ -110,6 +112,35 @@ fn metrics_are_the_text_format_and_their_labels_are_bounded_whatever_clients_sen
             "{line} has no type"
         );
     }
+}
+
+#[test]
+fn clients_are_counted_by_when_they_run_out_with_the_audit_off_too() {
+    let world = World::new();
+    let backend = Backend::tcp(echo());
+    let mut config = ConfigText::new(&backend.server).admin();
+    config.audit = None;
+    let server = world.serve(&config);
+    let admin = server.ready_value("admin").unwrap().parse().unwrap();
+    assert_metric(admin, "countersign_client_certs_expiring", &["within=\"90d\""], 0.0);
+    let (now, hour) = (OffsetDateTime::now_utc(), Duration::HOUR);
+    for (name, ends) in [("soon", hour), ("later", 6 * 24 * hour), ("last", 80 * 24 * hour), ("far", 900 * 24 * hour)] {
+        let leaf = world.pki.client_ca.leaf(&LeafSpec::client(name).valid(now - hour, now + ends));
+        ClientSpec::with(&world.pki, &leaf).connect(server.address()).echo(b"x").unwrap();
+    }
+    // Nobody's word but a trusted CA's gets a name into the metrics.
+    let stranger = Ca::root("Strangers").leaf(&LeafSpec::client("stranger"));
+    assert!(ClientSpec::with(&world.pki, &stranger).connect(server.address()).echo(b"x").is_err());
+    for (within, number) in [("1d", 1.0), ("7d", 2.0), ("14d", 2.0), ("30d", 2.0), ("90d", 3.0)] {
+        assert_metric(admin, "countersign_client_certs_expiring", &[&format!("within=\"{within}\"")], number);
+    }
+    assert_metric(admin, "countersign_identities_seen", &[], 4.0);
+    let text = get(admin, "/metrics").1;
+    let ends = metric(&text, "countersign_client_cert_expires_timestamp_seconds", &["identity=\"cn:soon\"", "issuer="]);
+    let now = metric(&text, "process_clock_time_seconds", &[]).unwrap();
+    assert!((3000.0..=3600.0).contains(&(ends.unwrap() - now)), "{ends:?} at {now}");
+    assert!(!text.contains("stranger"), "{text}");
+    assert_metric(admin, "countersign_handshake_cpu_seconds_count", &["kind="], 4.0);
 }
 
 #[test]

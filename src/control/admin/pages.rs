@@ -53,6 +53,7 @@ pub async fn respond<B>(surface: Surface, state: &State, request: &Request<B>) -
             Some(why) => page(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{why}\n")),
         },
         "/metrics" => {
+            state.ask_for_clients().await;
             let text = exposition::render(state, Instant::now(), SystemTime::now());
             page(StatusCode::OK, exposition::CONTENT_TYPE, text)
         }

@@ -1,13 +1,15 @@
 //! Counters as Prometheus text (conventions.md section 7). Made anew for each scrape, so that nothing is kept between
 //! scrapes and no series outlives what it counts. Label values come from the configuration and from our own tables;
-//! nothing that a client sends is ever a label.
+//! of what clients send only the names of verified certificates are labels, for [`limits::CLIENTS_EXPORTED_MAX`] of them.
 
 mod histogram;
 mod sheet;
+mod usage;
 
 use super::state::{Facts, Generation, State, VERSION};
 use crate::config::{Config, limits};
 use crate::stats::Counter;
+use crate::sys;
 use crate::tls::Declined;
 use crate::trust::Reason;
 use crate::worker::counters::{Counters, GROUPS, KINDS, ListenerCounters, ServerCounters, VERSIONS};
@@ -19,6 +21,9 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// The media type of the text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Label and days of `countersign_client_certs_expiring`.
+const WITHIN: [(&str, i64); 5] = [("1d", 1), ("7d", 7), ("14d", 14), ("30d", 30), ("90d", 90)];
 
 /// All that is counted, at this moment.
 pub fn render(state: &State, now: Instant, wall: SystemTime) -> String {
@@ -40,8 +45,10 @@ pub fn render(state: &State, now: Instant, wall: SystemTime) -> String {
     traffic(&sheet, counters);
     backends(&sheet, config, counters);
     expiry(&sheet, facts);
+    clients(&sheet, state, wall);
+    own_process(&sheet);
     let mut text = sheet.render();
-    histogram::handshake_seconds(counters, &mut text);
+    histogram::handshakes(counters, &mut text);
     text
 }
 
@@ -71,6 +78,8 @@ fn process(sheet: &Sheet, state: &State, counters: &[Arc<Counters>], (now, wall)
         let labels = [("worker", worker.as_str())];
         sheet.gauge("countersign_worker_busy_ratio", &labels, ratio);
         sheet.counter("countersign_worker_turns_total", &labels, counters.turns.value());
+        let busy = counters.busy_micros.value() as f64 / 1e6;
+        sheet.counter_seconds("countersign_worker_busy_seconds_total", &labels, busy);
         sheet.counter("countersign_task_panics_total", &labels, counters.task_panics.value());
         sheet.counter("countersign_accept_paused_total", &labels, counters.accept_paused.value());
     }
@@ -138,6 +147,9 @@ fn resumption(sheet: &Sheet, counters: &[Arc<Counters>]) {
     sheet.counter("countersign_chain_cache_misses_total", &[], sum(caches(), |c| &c.misses));
     sheet.counter("countersign_chain_cache_evictions_total", &[], sum(caches(), |c| &c.evictions));
     sheet.gauge("countersign_chain_cache_entries", &[], sum(caches(), |c| &c.entries) as f64);
+    // Sessions are in tickets alone (dangers: a store of sessions passes by every check of a ticket).
+    sheet.counter("countersign_session_cache_lookups_total", &[], 0);
+    sheet.counter("countersign_session_cache_misses_total", &[], 0);
 }
 
 fn traffic(sheet: &Sheet, counters: &[Arc<Counters>]) {
@@ -189,6 +201,33 @@ fn expiry(sheet: &Sheet, facts: &Facts) {
     }
     for (issuer, entries) in entries {
         sheet.gauge("countersign_crl_entries", &[("issuer", issuer)], entries as f64);
+    }
+}
+
+/// How many identities run out within which time, and those that do first.
+fn clients(sheet: &Sheet, state: &State, wall: SystemTime) {
+    let expiring = state.clients.expiring(wall);
+    let now = super::clients::seconds(wall);
+    for (within, days) in WITHIN {
+        let number = expiring.iter().take_while(|client| client.not_after <= now + days * 24 * 3600).count();
+        sheet.gauge("countersign_client_certs_expiring", &[("within", within)], number as f64);
+    }
+    for client in expiring.iter().take(limits::CLIENTS_EXPORTED_MAX) {
+        let labels = [("identity", client.identity.as_str()), ("issuer", client.issuer.as_str())];
+        sheet.gauge("countersign_client_cert_expires_timestamp_seconds", &labels, client.not_after as f64);
+    }
+    sheet.gauge("countersign_identities_seen", &[], expiring.len() as f64);
+    sheet.counter("countersign_identities_overlooked_total", &[], state.clients.overlooked());
+}
+
+/// What the system says of this process; left out where it is hidden.
+fn own_process(sheet: &Sheet) {
+    let Some(usage) = usage::look() else { return };
+    sheet.counter_seconds("process_cpu_seconds_total", &[], usage.cpu_seconds);
+    sheet.gauge("process_resident_memory_bytes", &[], usage.resident_bytes as f64);
+    sheet.gauge("process_max_fds", &[], sys::limits::descriptor_limit() as f64);
+    if let Some(open) = usage.descriptors {
+        sheet.gauge("process_open_fds", &[], open as f64);
     }
 }
 

@@ -33,6 +33,20 @@ const HELP: &[(&str, &str)] = &[
     ("countersign_chain_cache_misses_total", "Client chains that had to be verified."),
     ("countersign_chain_cache_evictions_total", "Verified chains that gave way to others."),
     ("countersign_chain_cache_entries", "Verified chains kept now."),
+    ("countersign_session_cache_lookups_total", "Always 0: sessions are in tickets, there is no cache of them."),
+    ("countersign_session_cache_misses_total", "Always 0, as the lookups are."),
+    ("countersign_client_certs_expiring", "Identities seen whose certificate in use runs out within this time."),
+    (
+        "countersign_client_cert_expires_timestamp_seconds",
+        "When the certificate of an identity seen runs out; the 100 that do first.",
+    ),
+    ("countersign_identities_seen", "Identities let in whose certificate has not run out."),
+    ("countersign_identities_overlooked_total", "Client certificates that were forgotten because there were too many."),
+    ("process_cpu_seconds_total", "CPU time used, user and system."),
+    ("process_resident_memory_bytes", "Memory in use."),
+    ("process_max_fds", "Descriptors that may be open."),
+    ("process_open_fds", "Descriptors open now."),
+    ("countersign_worker_busy_seconds_total", "Time that a worker was busy."),
     ("countersign_bytes_total", "Decrypted bytes relayed: in from clients, out to them."),
     ("countersign_backend_up", "1 while connections are sent to a server, 0 while it counts as down."),
     ("countersign_backend_connections_active", "Connections to a server open now."),
@@ -43,6 +57,9 @@ const HELP: &[(&str, &str)] = &[
     ("countersign_crl_next_update_timestamp_seconds", "When a CRL runs out."),
     ("countersign_crl_entries", "Entries of a CRL."),
 ];
+
+/// Counters of seconds: the recorder's own counters take whole numbers alone, so these are gauges until they are text.
+const FRACTIONS: &[&str] = &["countersign_worker_busy_seconds_total", "process_cpu_seconds_total"];
 
 /// A page in the making.
 pub struct Sheet {
@@ -67,6 +84,12 @@ impl Sheet {
         self.recorder.register_counter(&key(name, labels), &METADATA).absolute(value);
     }
 
+    /// A time that only grows.
+    pub fn counter_seconds(&self, name: &'static str, labels: &[(&'static str, &str)], value: f64) {
+        debug_assert!(FRACTIONS.contains(&name), "{name}");
+        self.gauge(name, labels, value);
+    }
+
     /// A value that goes up and down.
     pub fn gauge(&self, name: &'static str, labels: &[(&'static str, &str)], value: f64) {
         self.recorder.register_gauge(&key(name, labels), &METADATA).set(value);
@@ -84,7 +107,10 @@ impl Sheet {
         blocks.sort_unstable_by(|one, other| one.last().cmp(&other.last()));
         let mut sorted = String::with_capacity(text.len() + 1);
         for line in blocks.into_iter().flatten() {
-            sorted.push_str(line);
+            match line.strip_prefix("# TYPE ").and_then(|line| line.strip_suffix(" gauge")) {
+                Some(name) if FRACTIONS.contains(&name) => sorted.push_str(&format!("# TYPE {name} counter")),
+                _ => sorted.push_str(line),
+            }
             sorted.push('\n');
         }
         sorted
