@@ -48,6 +48,8 @@ struct Marks {
     downward_done: Cell<bool>,
     /// A send to the backend failed.
     backend_broke: Cell<bool>,
+    /// A send to the client failed.
+    client_broke: Cell<bool>,
 }
 
 /// What the transfer leaves for the one who closes the sockets.
@@ -76,6 +78,7 @@ impl<'a, H: Host> Transfer<'a, H> {
             upward_done: Cell::default(),
             downward_done: Cell::default(),
             backend_broke: Cell::default(),
+            client_broke: Cell::default(),
         };
         let (replies, replies_waker) = Default::default();
         Transfer { host, account, client, backend, session: RefCell::new(session), marks, replies, replies_waker }
@@ -125,6 +128,8 @@ impl<'a, H: Host> Transfer<'a, H> {
         while !closed {
             let lease = match self.client.receive(sizing.size()).await {
                 Ok(Some(lease)) => lease,
+                // A reset is told once, here to a send: what a receive then sees as the end is none.
+                Ok(None) if self.marks.client_broke.get() => return Err(Cause::ClientReset),
                 Ok(None) => return Err(Cause::Truncated),
                 Err(_) => return Err(Cause::ClientReset),
             };
@@ -242,6 +247,7 @@ impl<'a, H: Host> Transfer<'a, H> {
         let (sent, bytes) = self.client.send(bytes).await;
         // After a failed send the client's next record would not be the next: nothing may follow, not even an alert.
         self.marks.sending.set(sent.is_err());
+        self.marks.client_broke.set(sent.is_err());
         self.host.shelf().give(bytes);
         self.touch();
         sent.map_err(|_| Gone)
