@@ -148,6 +148,11 @@ impl Net {
         self.0.waiting()
     }
 
+    /// Connections that nobody has accepted yet.
+    pub fn knocking(&self) -> usize {
+        self.0.state.borrow().doors.iter().map(|door| door.backlog.len()).sum()
+    }
+
     /// Ends all tasks of the world where they are. They hold the world: without this it is never freed.
     pub fn end_tasks(&self) {
         let tasks = std::mem::take(&mut *self.0.tasks.borrow_mut());
@@ -266,6 +271,11 @@ impl PeerEnd {
     /// A number for traces and facts.
     pub fn number(&self) -> usize {
         self.pipe
+    }
+
+    /// What happened on it so far.
+    pub fn facts(&self) -> Facts {
+        self.net.facts(self.pipe)
     }
 
     /// At most `most` bytes, if anything is there.

@@ -45,6 +45,8 @@ pub struct Facts {
     pub read_by_us: u64,
     /// Failures that end a connection, injected by the kernel.
     pub harm: u32,
+    /// When our side accepted it; the other way round it is unknown.
+    pub taken_at: Option<Duration>,
 }
 
 #[derive(Debug, Default)]

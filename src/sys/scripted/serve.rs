@@ -132,6 +132,7 @@ impl State {
                 }
             };
             self.doors[door].backlog.pop_front();
+            self.pipes[pipe].facts.taken_at = Some(self.now);
             let ends = cancelled || self.dice.chance(self.faults.accept_ends);
             self.complete(flight, Word { result: number, buffer: None }, !ends || forgets, completions);
             if ends {

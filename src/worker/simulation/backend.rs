@@ -148,7 +148,7 @@ impl Backend {
     }
 
     fn hear(&mut self) -> Poll<()> {
-        while !self.report.borrow().saw_fin && self.pending.len() < ECHO_BYTES_MAX {
+        while !self.report.borrow().saw_fin && (self.finished || self.pending.len() < ECHO_BYTES_MAX) {
             match self.conduct.read() {
                 None => break,
                 Some(Came::Bytes(bytes)) => self.take(bytes),

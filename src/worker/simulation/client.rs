@@ -1,6 +1,6 @@
 //! A client: rustls over a connection in memory, and a script that says how it behaves.
 
-use super::conduct::Conduct;
+use super::conduct::{Conduct, PATIENCE};
 use super::fixture::{Fixture, LISTENERS, SiteFacts};
 use super::identities::{Memory, exchange_random, set_wall};
 use super::pattern;
@@ -169,7 +169,11 @@ impl Client {
             self.raw.clear();
         }
         if self.conduct.is_out_of_patience() {
-            self.report.borrow_mut().forgotten = !self.stalled;
+            // Where a full listener took it late or never, it waited in the kernel's queue, and gives up like anybody.
+            let taken = self.conduct.end.facts().taken_at;
+            let late = taken.is_none_or(|at| self.conduct.net.now() - at < PATIENCE / 2);
+            self.report.borrow_mut().forgotten = !self.stalled && !late;
+            self.note_left(How::Close);
             return Poll::Ready(());
         }
         if self.stalled {
@@ -182,6 +186,9 @@ impl Client {
             let before = (self.raw_queued, self.conduct.wrote, self.ended);
             self.speak();
             if self.flush().is_err() {
+                // What came before the reset can still be read.
+                self.conduct.hurry();
+                let _ = self.read();
                 self.report.borrow_mut().saw_reset = true;
                 return Poll::Ready(());
             }

@@ -100,6 +100,12 @@ impl Conduct {
         Ok(count)
     }
 
+    /// No pauses between reads any more.
+    pub fn hurry(&mut self) {
+        (self.talk.rest, self.talk.deaf, self.deaf_until) = (Duration::ZERO, None, None);
+        self.read_at = self.net.now();
+    }
+
     /// Whether it has waited for too long.
     pub fn is_out_of_patience(&self) -> bool {
         self.due(self.patience)

@@ -229,7 +229,7 @@ impl ClientScript {
             Asks::Require | Asks::Optional => Who::Good,
         };
         let says = some_bytes(dice);
-        let backend = BackendScript::roll(dice, facts, mood);
+        let backend = BackendScript::roll(dice, facts, mood, says);
         let ending = match calm {
             true if backend.kind == Kind::Source => dice.pick(&[Ending::Notify, Ending::NotifyAndFin, Ending::Wait]),
             true => dice.pick(&[Ending::Notify, Ending::NotifyAndFin]),
@@ -238,6 +238,7 @@ impl ClientScript {
                 dice.pick(&[Notify, Notify, Notify, NotifyAndFin, Wait, Wait, NotifyAndGo, Fin, Go, Reset, Stay])
             }
         };
+        let message = 1 + says / 300 + dice.any_size(20_000);
         let heard = if backend.kind == Kind::Echo { says } else { backend.says };
         ClientScript {
             site,
@@ -255,9 +256,9 @@ impl ClientScript {
                 _ => Name::Right,
             },
             start: Duration::from_micros(dice.any_size(2_000_000)),
-            talk: Talk::roll(dice, says + 1000, heard + 3000, calm),
+            talk: Talk::roll(dice, (says + 1000, says / message), heard + 3000, calm),
             says,
-            message: 1 + dice.any_size(20_000) as usize,
+            message: message as usize,
             key_updates: if dice.chance(100) { 100 } else { 0 },
             ending,
             cut: (!calm && dice.chance(350)).then(|| Cut::roll(dice, says + 2000)),
@@ -268,7 +269,7 @@ impl ClientScript {
 }
 
 impl BackendScript {
-    fn roll(dice: &mut Dice, facts: &SiteFacts, mood: Mood) -> BackendScript {
+    fn roll(dice: &mut Dice, facts: &SiteFacts, mood: Mood, hears: u64) -> BackendScript {
         let calm = mood == Mood::Calm;
         let kind = match calm {
             true => dice.pick(&[Kind::Echo, Kind::Sink, Kind::Source, Kind::Answer]),
@@ -291,11 +292,12 @@ impl BackendScript {
             servers[up] = Mode::Answers;
         }
         let says = if matches!(kind, Kind::Source | Kind::Answer | Kind::Brief) { some_bytes(dice) } else { 0 };
+        let writes = if kind == Kind::Echo { hears } else { says };
         BackendScript {
             servers,
             kind,
             says,
-            talk: Talk::roll(dice, says + 100, 10_000, calm),
+            talk: Talk::roll(dice, (writes + 100, 0), hears + 500, calm),
             accepts_after: Duration::from_micros(dice.any_size(1_000_000)),
             cut: (!calm && dice.chance(250)).then(|| Cut::roll(dice, says + 500)),
         }
@@ -313,8 +315,9 @@ fn some_bytes(dice: &mut Dice) -> u64 {
 }
 
 impl Talk {
-    /// `writes` and `reads` are about how many bytes there will be: a calm talk is over before anything times out.
-    fn roll(dice: &mut Dice, writes: u64, reads: u64, calm: bool) -> Talk {
+    /// `writes` and `reads` are about how many bytes there will be, `messages` how many pieces the writer makes of them by
+    /// itself: a calm talk is over before anything times out.
+    fn roll(dice: &mut Dice, (writes, messages): (u64, u64), reads: u64, calm: bool) -> Talk {
         let step = |dice: &mut Dice, bytes: u64| match dice.below(10) {
             0..6 => usize::MAX,
             // So small that it takes a hundred steps, not thousands.
@@ -329,14 +332,15 @@ impl Talk {
         };
         let windows = (window(dice, writes), window(dice, reads));
         let budget = if calm { 2_000_000 } else { 20_000_000 };
-        let pause = |dice: &mut Dice, bytes: u64, step: usize| match dice.chance(500) {
+        let pause = |dice: &mut Dice, steps: u64| match dice.chance(500) {
             true => Duration::ZERO,
-            false => Duration::from_micros(dice.any_size(budget / (1 + bytes / step as u64))),
+            false => Duration::from_micros(dice.any_size(budget / (1 + steps))),
         };
-        let (pause, rest) = (pause(dice, writes, piece.min(windows.0)), pause(dice, reads, bite.min(windows.1)));
+        let pause_of_writes = pause(dice, messages + writes / piece.min(windows.0) as u64);
+        let rest = pause(dice, reads / bite.min(windows.1) as u64);
         let deaf = (!calm && dice.chance(150))
             .then(|| (dice.any_size(reads), Duration::from_micros(dice.any_size(40_000_000))));
-        Talk { windows, piece, pause, bite, rest, deaf }
+        Talk { windows, piece, pause: pause_of_writes, bite, rest, deaf }
     }
 }
 

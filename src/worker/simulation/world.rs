@@ -134,7 +134,7 @@ impl Stage {
         let mut complaints = Vec::new();
         let host = self.worker.host.clone();
         let exits = self.operator.exits.clone();
-        let rest = || net.tasks() == 0 && host.table.borrow().is_empty();
+        let rest = || net.tasks() == 0 && net.knocking() == 0 && host.table.borrow().is_empty();
         let over = || rest() || exits.get() || net.now() > TIME_MAX;
         if let Err(error) = runtime.run_until(over) {
             complaints.push(error.to_string());
