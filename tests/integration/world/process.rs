@@ -81,7 +81,14 @@ impl Process {
             // A grandchild that kept the pipe open would hold the reader for ever: it is left behind then.
             wait::until(Duration::from_secs(5), || reader.is_finished());
         }
+        self.assert_sane();
         Some(status)
+    }
+
+    /// Where the program was built with a sanitizer, it has nothing to say.
+    fn assert_sane(&self) {
+        let told = self.stderr.text();
+        assert!(!told.contains("Sanitizer:"), "{told}");
     }
 
     /// CPU time used so far, user and system (`/proc/PID/stat`).
@@ -121,6 +128,9 @@ impl Drop for Process {
             // It may end between the look and the kill; either way it is gone after `wait`.
             let _ = self.child.kill();
             let _ = self.child.wait();
+        } else if !self.readers.is_empty() && !std::thread::panicking() {
+            // It ended by itself, and the test did not ask how.
+            self.wait(Duration::ZERO);
         }
     }
 }
@@ -145,6 +155,19 @@ pub fn run(command: &mut Command) -> Output {
     let mut process = Process::spawn(command);
     let status = process.wait(wait::SOON).unwrap_or_else(|| panic!("{command:?} did not end"));
     Output { code: status.code(), stdout: process.stdout.text(), stderr: process.stderr.text() }
+}
+
+/// How many times the memory and CPU time of a release or debug build a program may take: a sanitizer's lane says so.
+pub fn sanitizer_factor() -> u32 {
+    std::env::var("SANITIZER_FACTOR").map_or(1, |factor| factor.parse().unwrap())
+}
+
+#[test]
+#[should_panic(expected = "heap-use-after-free")]
+fn a_report_of_a_sanitizer_fails_the_test_whatever_it_waits_for() {
+    let mut process =
+        Process::spawn(Command::new("sh").args(["-c", "echo ERROR: AddressSanitizer: heap-use-after-free >&2"]));
+    assert!(wait::until(wait::SOON, || process.ended().is_some()));
 }
 
 /// Whether a program is on this machine.
