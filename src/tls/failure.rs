@@ -112,7 +112,7 @@ pub(super) fn reason_of(error: &Error, stage: Stage) -> Reason {
 }
 
 /// The alert that rustls sends for an error, or that we send where it sends none. For the audit: on the wire an alert
-/// may already be encrypted. A Finished that does not fit (51) cannot be told from a broken record (20).
+/// may already be encrypted. A Finished that does not fit (51) has the error of a broken record (20): the session knows.
 pub(super) fn alert_of(error: &Error) -> u8 {
     let alert = match error {
         Error::NoCertificatesPresented => AlertDescription::CertificateRequired,

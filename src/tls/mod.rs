@@ -10,6 +10,7 @@ mod credentials;
 mod established;
 mod failure;
 mod files;
+mod finished;
 mod hello;
 mod names;
 #[cfg(fuzzing)]

@@ -4,6 +4,7 @@
 //! after an error to get the alert; the bytes of a half-joined handshake message must be shown again, in place, at the
 //! next call, whatever that call is for.
 
+use super::scope;
 use rustls::Error;
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{
@@ -40,6 +41,8 @@ pub(super) fn drive(
         let more = match state? {
             ConnectionState::EncodeTlsData(mut encode) => {
                 encode_into(&mut encode, out);
+                // What was computed so far was our own flight.
+                let _ = scope::with(|handshake| handshake.finished_compared = false);
                 true
             }
             ConnectionState::TransmitTlsData(transmit) => {

@@ -30,6 +30,8 @@ pub(super) struct Handshake {
     /// What `trust` said of the chain that this client presented in this handshake.
     pub decision: Option<Result<Arc<Admission>, Box<Refusal>>>,
     pub proof: Proof,
+    /// What the client's Finished must be was computed, and so the next that fails is the comparison.
+    pub finished_compared: bool,
     /// How we signed.
     pub scheme: Option<SignatureScheme>,
     /// Which of the site's certificates was chosen.
@@ -54,6 +56,7 @@ impl Handshake {
             sni,
             decision: None,
             proof: Proof::NotYet,
+            finished_compared: false,
             scheme: None,
             certificate: 0,
             tickets: TicketState::default(),

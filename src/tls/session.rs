@@ -17,6 +17,9 @@ use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
+/// A Finished that is not what it must be (RFC 8446 section 4.4.4).
+const DECRYPT_ERROR: u8 = 51;
+
 /// One client's TLS session. Call order: [`Session::feed`] with all that is received; once it answers
 /// [`Status::Open`], [`Session::established`] says who is there and [`Session::encrypt`] may be called;
 /// [`Session::close_notify`] when our side is done. After an error nothing more can be had of it.
@@ -291,10 +294,11 @@ impl Running {
         (out, out_start): (&mut Vec<u8>, usize),
     ) -> Box<Failure> {
         let last = records::drain_after_error(&mut self.tls, out);
-        let mut our_alert = last.map(|last| alert_in(&out[last..]).unwrap_or_else(|| alert_of(error)));
+        let alert = if self.is_wrong_finished(error) { DECRYPT_ERROR } else { alert_of(error) };
+        let mut our_alert = last.map(|last| alert_in(&out[last..]).unwrap_or(alert));
         if last.is_none() && self.may_speak_plainly(error) {
-            our_alert = Some(alert_of(error));
-            out.extend_from_slice(&plaintext_alert(alert_of(error)));
+            our_alert = Some(alert);
+            out.extend_from_slice(&plaintext_alert(alert));
         }
         if self.close_sent {
             // Nothing may follow a close_notify.
@@ -314,6 +318,12 @@ impl Running {
             failure.peer_alert = Some(u8::from(*alert));
         }
         failure
+    }
+
+    /// Behind a Finished that fits, the handshake is over.
+    fn is_wrong_finished(&self, error: &Error) -> bool {
+        let compared = self.handshake.as_ref().is_some_and(|handshake| handshake.finished_compared);
+        compared && *error == Error::DecryptError && self.tls.is_handshaking()
     }
 
     /// rustls has no alert for a few errors. Before it encrypts, we can send one: while nothing was sent, after a

@@ -1,6 +1,7 @@
 //! One site, ready to serve: its certificates, its rules for the handshake, its policy for clients.
 
 use super::credentials::{Credentials, ServerCertificate};
+use super::finished;
 use super::names::{self, GROUPS, GROUPS_DEFAULT, SUITES};
 use super::resolver::SiteResolver;
 use super::scope::ScopeClock;
@@ -158,6 +159,7 @@ fn provider_of(tls: &config::SiteTls) -> Result<CryptoProvider, Fault> {
     if cipher_suites.is_empty() {
         cipher_suites.extend(SUITES.iter().map(|(suite, ..)| *suite));
     }
+    let cipher_suites = cipher_suites.into_iter().map(finished::noting).collect();
     let mut kx_groups = Vec::new();
     for name in &tls.groups {
         let known = || GROUPS.iter().map(|(_, iana)| *iana).collect();
