@@ -6,6 +6,7 @@ use super::raw::Kit;
 use super::record::{HANDSHAKE, VERSIONS, Version, last_alert, message, messages, plain, records};
 use super::siege::{Bounds, Siege};
 use crate::world::client::Tickets;
+use crate::world::process::sanitizer_factor;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
@@ -53,15 +54,21 @@ impl Offer {
 
     /// The records of the hello with this ticket and binder.
     fn with(&self, ticket: &[u8], binder: &[u8]) -> Vec<u8> {
+        self.with_all(&[ticket.to_vec()], binder)
+    }
+
+    /// The same with several tickets, each with the same binder; in TLS 1.2 there can be but one.
+    fn with_all(&self, tickets: &[Vec<u8>], binder: &[u8]) -> Vec<u8> {
         let mut list = Vec::new();
         for (kind, body) in &self.extensions {
             let body = match *kind {
                 PRE_SHARED_KEY => {
-                    let identities = long(&[long(ticket), self.age.clone()].concat());
-                    let binders = long(&[&[u8::try_from(binder.len()).unwrap()], binder].concat());
-                    [identities, binders].concat()
+                    let identity = |ticket: &Vec<u8>| [long(ticket), self.age.clone()].concat();
+                    let identities: Vec<u8> = tickets.iter().flat_map(identity).collect();
+                    let binders = [&[u8::try_from(binder.len()).unwrap()], binder].concat().repeat(tickets.len());
+                    [long(&identities), long(&binders)].concat()
                 }
-                SESSION_TICKET if self.version == Version::Tls12 => ticket.to_vec(),
+                SESSION_TICKET if self.version == Version::Tls12 => tickets[0].clone(),
                 _ => body.clone(),
             };
             list.extend([kind.to_be_bytes().to_vec(), long(&body)].concat());
@@ -163,6 +170,32 @@ fn a_ticket_that_is_not_whole_and_ours_resumes_nothing() {
         assert_eq!(ask(&mut siege, version, &genuine, "the genuine ticket again"), Answer::Resumed);
     }
     siege.end("tickets", &Bounds { cpu: Duration::from_secs(20), memory_kib: 24 << 10 });
+}
+
+/// Each has the name of a key that is ours, and so is worth a try.
+#[test]
+fn as_many_spoilt_copies_of_a_genuine_ticket_as_a_hello_holds_cost_little() {
+    let mut siege = Siege::lay();
+    let offer = offer(&mut siege, Version::Tls13);
+    let copies = 30_000 / (offer.ticket.len() + offer.binder.len() + 7);
+    let spoilt = |copy: usize| {
+        let mut ticket = offer.ticket.clone();
+        let place = ticket.len() - 1 - copy % 64;
+        ticket[place] ^= 1 << (copy % 8);
+        ticket
+    };
+    let tickets: Vec<Vec<u8>> = (0..copies).map(spoilt).collect();
+    let hello = offer.with_all(&tickets, &offer.binder);
+    let before = siege.cpu();
+    for round in 0..50 {
+        let what = format!("{copies} spoilt copies, round {round}");
+        assert_eq!(ask(&mut siege, Version::Tls13, &hello, &what), Answer::Full, "{what}");
+    }
+    let each = (siege.cpu() - before) / 50;
+    println!("{each:?} of CPU for a hello with {copies} tickets of {} bytes", offer.ticket.len());
+    assert!(copies >= 20, "{copies} are no flood");
+    assert!(each < Duration::from_millis(60) * sanitizer_factor(), "{each:?} for one hello");
+    siege.end("spoilt copies", &Bounds { cpu: Duration::from_secs(10), memory_kib: 16 << 10 });
 }
 
 #[test]
