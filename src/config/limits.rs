@@ -89,6 +89,19 @@ pub const AUDIT_LIST_BYTES_MAX: usize = 8 << 10;
 pub const AUDIT_LINE_BYTES_MAX: usize = 40 << 10;
 /// Between looks at how many connections are left, while draining.
 pub const DRAIN_LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// For how long more the service manager is asked for patience at a time while the process drains.
+pub const STOP_EXTENSION: Duration = Duration::from_secs(15);
+/// Between looks at a worker that does not turn, while the watchdog waits.
+pub const WATCHDOG_LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// After a listening socket was told to begin no further connection: for the last part of those handshakes of TCP that
+/// had begun, before the socket closes.
+pub const LAST_ARRIVALS: Duration = Duration::from_millis(200);
+/// Nothing has moved on a connection for so long, and nobody waits for an answer: a drain may end it before its deadline.
+pub const IDLE_QUIET: Duration = Duration::from_secs(2);
+/// A draining worker looks for idle connections this often, or less often in a long drain.
+pub const IDLE_LOOK: Duration = Duration::from_millis(100);
+/// Looks for idle connections in a drain, at most.
+pub const IDLE_LOOKS_MAX: u32 = 1000;
 /// What a duration that no clock can hold is taken for.
 pub const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// For the workers to end once they were told to.

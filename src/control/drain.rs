@@ -37,8 +37,13 @@ impl Drain {
         Drain { stop_at, deadline: later(stop_at, timeout), stopped: false }
     }
 
-    /// What is due at `now` with so many connections open.
-    pub fn poll(&mut self, now: Instant, connections: u64) -> Step {
+    /// When connections are given up.
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// What is due at `now`; `busy` while a connection is open or may still come from a listening socket.
+    pub fn poll(&mut self, now: Instant, busy: bool) -> Step {
         if !self.stopped {
             if now < self.stop_at {
                 return Step::Wait(self.stop_at);
@@ -46,10 +51,10 @@ impl Drain {
             self.stopped = true;
             return Step::StopAccepting;
         }
-        match connections {
-            0 => Step::Drained,
-            _ if now >= self.deadline => Step::GiveUp,
-            _ => Step::Wait(self.deadline.min(now + limits::DRAIN_LOOK_AGAIN)),
+        match busy {
+            false => Step::Drained,
+            true if now >= self.deadline => Step::GiveUp,
+            true => Step::Wait(self.deadline.min(now + limits::DRAIN_LOOK_AGAIN)),
         }
     }
 }
@@ -74,8 +79,9 @@ pub async fn drain<S: Service>(
     others: &dyn Fn(Asked),
 ) -> Outcome {
     let cut = loop {
-        match plan.poll(Instant::now(), service.connections()) {
-            Step::StopAccepting => service.stop_accepting(),
+        let busy = service.is_accepting() || service.connections() > 0;
+        match plan.poll(Instant::now(), busy) {
+            Step::StopAccepting => service.stop_accepting(plan.deadline()),
             Step::Drained => break false,
             Step::GiveUp => {
                 tracing::warn!(connections = service.connections(), "drain_timeout has passed, cutting what is open");
@@ -143,35 +149,35 @@ mod tests {
     fn accepting_goes_on_for_the_delay_and_connections_for_the_timeout() {
         let start = Instant::now();
         let mut drain = Drain::begin(start, 2 * SECOND, 3 * SECOND);
-        assert_eq!(drain.poll(start, 1), Step::Wait(start + 2 * SECOND));
+        assert_eq!(drain.poll(start, true), Step::Wait(start + 2 * SECOND));
         let deadline = start + 5 * SECOND;
-        assert_eq!(drain.poll(start + 2 * SECOND, 1), Step::StopAccepting);
-        assert!(matches!(drain.poll(start + 3 * SECOND, 1), Step::Wait(until) if until <= deadline));
-        assert_eq!(drain.poll(deadline, 1), Step::GiveUp);
+        assert_eq!(drain.poll(start + 2 * SECOND, true), Step::StopAccepting);
+        assert!(matches!(drain.poll(start + 3 * SECOND, true), Step::Wait(until) if until <= deadline));
+        assert_eq!(drain.poll(deadline, true), Step::GiveUp);
     }
 
     #[test]
     fn a_drain_ends_as_soon_as_the_last_connection_does() {
         let start = Instant::now();
         let mut drain = Drain::begin(start, Duration::ZERO, 60 * SECOND);
-        assert!(matches!(drain.poll(start, 2), Step::StopAccepting));
-        assert!(matches!(drain.poll(start, 2), Step::Wait(_)));
-        assert_eq!(drain.poll(start + SECOND, 0), Step::Drained);
+        assert!(matches!(drain.poll(start, true), Step::StopAccepting));
+        assert!(matches!(drain.poll(start, true), Step::Wait(_)));
+        assert_eq!(drain.poll(start + SECOND, false), Step::Drained);
     }
 
     #[test]
     fn no_connection_at_all_still_stops_accepting_first() {
         let start = Instant::now();
         let mut drain = Drain::begin(start, Duration::ZERO, SECOND);
-        assert!(matches!(drain.poll(start, 0), Step::StopAccepting));
-        assert_eq!(drain.poll(start, 0), Step::Drained);
+        assert!(matches!(drain.poll(start, false), Step::StopAccepting));
+        assert_eq!(drain.poll(start, false), Step::Drained);
     }
 
     #[test]
     fn the_delay_is_kept_even_with_nothing_open() {
         let start = Instant::now();
         let mut drain = Drain::begin(start, SECOND, SECOND);
-        assert_eq!(drain.poll(start, 0), Step::Wait(start + SECOND));
+        assert_eq!(drain.poll(start, false), Step::Wait(start + SECOND));
     }
 
     fn runtime() -> tokio::runtime::Runtime {
@@ -219,6 +225,25 @@ mod tests {
         sender.try_send(Asked::Stop).unwrap();
         let plan = Drain::begin(Instant::now(), 3600 * SECOND, 3600 * SECOND);
         assert_eq!(runtime().block_on(drain(&Arc::new(service), plan, &mut signals, &|_| ())), Outcome { cut: 0 });
+    }
+
+    #[test]
+    fn nobody_open_is_not_the_end_while_somebody_may_wait_at_a_listening_socket() {
+        let service = Scripted::with_connections(0);
+        let (seen, emptying) = (service.seen(), std::sync::Arc::clone(&service.emptying));
+        emptying.store(true, std::sync::atomic::Ordering::SeqCst);
+        let (_sender, mut signals) = mpsc::channel(1);
+        let plan = Drain::begin(Instant::now(), Duration::ZERO, 60 * SECOND);
+        let service = Arc::new(service);
+        runtime().block_on(async {
+            let emptied = async {
+                tokio::time::sleep(Duration::from_millis(60)).await;
+                assert_eq!(*seen.lock().unwrap(), ["stop_accepting"]);
+                emptying.store(false, std::sync::atomic::Ordering::SeqCst);
+            };
+            tokio::join!(drain(&service, plan, &mut signals, &|_| ()), emptied)
+        });
+        assert_eq!(*seen.lock().unwrap(), ["stop_accepting", "join"]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::desk::Desk;
 use super::drain::{Drain, Outcome, drain};
 use super::failure::{Exit, StartFailure};
 use super::logging::{self, LogLevel};
-use super::notify::notify;
+use super::notify::{ask_for_time, feed_watchdog, notify};
 use super::pool;
 use super::readiness::Phase;
 use super::refusals::Refusals;
@@ -191,6 +191,9 @@ impl<S: Service> Running<S> {
         let socket = path.map(|path| ctl::open(path, &self.desk)).transpose()?;
         tokio::spawn(Arc::clone(&self.desk).purge_blocks());
         tokio::spawn(Arc::clone(&self.desk.state).look_at_clients());
+        if let Some(patience) = sd_notify::watchdog_enabled() {
+            tokio::spawn(feed_watchdog(Arc::clone(&self.desk.state), patience));
+        }
         let watch = generation.config.runtime.watch;
         if !watch.is_zero() {
             tokio::spawn(Arc::clone(&self.desk).watch(watch));
@@ -271,6 +274,7 @@ impl<S: Service> Running<S> {
         let Desk { state, service, .. } = &*self.desk;
         self.desk.turn_to_draining();
         notify(&[NotifyState::Stopping, NotifyState::Status("draining")]);
+        tokio::spawn(ask_for_time());
         tracing::info!(connections = service.connections(), "draining");
         let plan = Drain::begin(Instant::now(), state.generation().config.runtime.drain_delay, timeout);
         let Outcome { cut } = drain(service, plan, heard, &|asked| self.do_asked(asked)).await;

@@ -14,6 +14,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use rustls_pki_types::UnixTime;
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
+use std::time::Instant;
 
 /// The first snapshot of a process.
 const FIRST_EPOCH: u64 = 1;
@@ -149,8 +150,12 @@ impl Service for Pool {
         Arc::new(Pool::seen(self))
     }
 
-    fn stop_accepting(&self) {
-        Pool::stop_accepting(self);
+    fn stop_accepting(&self, until: Instant) {
+        Pool::stop_accepting(self, until);
+    }
+
+    fn is_accepting(&self) -> bool {
+        Pool::is_accepting(self)
     }
 
     fn connections(&self) -> u64 {

@@ -8,6 +8,7 @@ use crate::worker::{Presence, Question, Sightings};
 use rustls_pki_types::{CertificateDer, UnixTime};
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
+use std::time::Instant;
 
 /// Wakes all workers; costs each a turn of its loop.
 pub type Waker = Arc<dyn Fn() + Send + Sync>;
@@ -46,8 +47,10 @@ pub trait Service: Send + Sync + 'static {
     fn waker(&self) -> Waker;
     /// What asks whom the workers have let in.
     fn seen(&self) -> AskSeen;
-    /// No connection is accepted from now on; those there go on.
-    fn stop_accepting(&self);
+    /// No connection is accepted from now on; those there go on. Idle ones end by `until`, spread over the time.
+    fn stop_accepting(&self, until: Instant);
+    /// Whether connections are still taken from listening sockets.
+    fn is_accepting(&self) -> bool;
     /// Connections there now, those in their handshake included.
     fn connections(&self) -> u64;
     /// Waits for the workers to end: until no connection is left, or at once if `cut`. Answers how many connections did
@@ -98,6 +101,8 @@ pub mod scripted {
         ending: AtomicBool,
         /// Joining without cutting takes as long as this holds.
         pub hanging: Arc<AtomicBool>,
+        /// Listening sockets are emptied for as long as this holds.
+        pub emptying: Arc<AtomicBool>,
         seen: Arc<Mutex<Vec<&'static str>>>,
         /// Publishing fails while this holds.
         pub refusing: AtomicBool,
@@ -186,8 +191,12 @@ pub mod scripted {
             Arc::new(|| mpsc::channel().1)
         }
 
-        fn stop_accepting(&self) {
+        fn stop_accepting(&self, _: Instant) {
             self.note("stop_accepting");
+        }
+
+        fn is_accepting(&self) -> bool {
+            self.emptying.load(Ordering::SeqCst)
         }
 
         fn connections(&self) -> u64 {

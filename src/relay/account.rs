@@ -65,6 +65,11 @@ impl Account {
         Account { record, accepted_at, destination, bytes_in, bytes_out, told, live, reactor }
     }
 
+    /// The connection as the worker sees it.
+    pub fn live(&self) -> &Live {
+        &self.live
+    }
+
     pub fn conn_id(&self) -> ConnectionId {
         self.record.conn_id
     }

@@ -2,6 +2,7 @@
 
 use super::end::{Cause, EndSignal};
 use super::handshake::{Greeted, handshake, say_goodbye, unix_now};
+use super::moved::Moved;
 use super::transfer::{First, Remains, Transfer};
 use super::{Account, Entry, Host, Seat, Took, upstream};
 use crate::config::limits;
@@ -30,6 +31,8 @@ pub struct Live {
     pub admission: OnceCell<Arc<Admission>>,
     /// At which site.
     pub site: OnceCell<Arc<str>>,
+    /// When its bytes last moved, and which way.
+    pub moved: Moved,
     /// What a panic kept from being written down.
     unwritten: RefCell<Option<Box<ConnectionRecord>>>,
 }
@@ -37,8 +40,8 @@ pub struct Live {
 impl Live {
     /// A connection that was just accepted.
     pub fn new(conn_id: ConnectionId, slot: usize) -> Live {
-        let (signal, client, admission, site, unwritten) = Default::default();
-        Live { conn_id, slot, signal, client, admission, site, unwritten }
+        let (signal, client, admission, site, moved, unwritten) = Default::default();
+        Live { conn_id, slot, signal, client, admission, site, moved, unwritten }
     }
 
     /// The record that a panic kept from being written down, once.

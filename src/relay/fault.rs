@@ -1,5 +1,5 @@
-//! Panics on demand, for the tests that show that a panic ends one connection alone. Debug builds have it, release
-//! builds do not.
+//! Panics and standstills on demand, for the tests that show that a panic ends one connection alone, and that a worker
+//! that hangs is found out. Debug builds have them, release builds do not.
 
 use std::sync::OnceLock;
 
@@ -14,4 +14,21 @@ pub(super) fn panic_if_asked(point: &str, sni: Option<&str>) {
     let (Some(name), Some(sni)) = (name, sni) else { return };
     let asked = sni.strip_suffix(name.as_str()).and_then(|rest| rest.strip_suffix('.'));
     assert!(asked != Some(point), "{VARIABLE} asks for a panic at the point {point}");
+}
+
+/// Names the connections that are to stop their worker: with the value `hang.example`, a client that asks for the server
+/// name `transfer.hang.example` makes the worker hang at the point `transfer`.
+const HANG_VARIABLE: &str = "COUNTERSIGN_TEST_HANG_SNI";
+
+/// As good as for ever, and yet a test that forgets its server leaves none behind.
+const HANGS: std::time::Duration = std::time::Duration::from_secs(120);
+
+/// Stops this thread if the environment asks for it at this point of this client's connection.
+pub(super) fn hang_if_asked(point: &str, sni: Option<&str>) {
+    static NAME: OnceLock<Option<String>> = OnceLock::new();
+    let name = NAME.get_or_init(|| std::env::var(HANG_VARIABLE).ok().filter(|name| !name.is_empty()));
+    let (Some(name), Some(sni)) = (name, sni) else { return };
+    if sni.strip_suffix(name.as_str()).and_then(|rest| rest.strip_suffix('.')) == Some(point) {
+        std::thread::sleep(HANGS);
+    }
 }

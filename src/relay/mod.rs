@@ -12,6 +12,7 @@ mod end;
 #[cfg(debug_assertions)]
 mod fault;
 mod handshake;
+mod moved;
 mod shelf;
 mod sizing;
 mod transfer;

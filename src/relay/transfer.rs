@@ -13,7 +13,7 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How one direction ended without ending the connection at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +39,6 @@ pub(super) struct Transfer<'a, H: Host> {
 /// How far the two directions are.
 #[derive(Debug)]
 struct Marks {
-    last_byte: Cell<Instant>,
     /// A send toward the client is under way, or failed: nothing else may be written between or behind its bytes.
     sending: Cell<bool>,
     /// The backend has the client's orderly end.
@@ -72,8 +71,8 @@ impl<'a, H: Host> Transfer<'a, H> {
         (client, backend): (&'a Socket, &'a Socket),
         session: Session,
     ) -> Transfer<'a, H> {
+        account.live().moved.touch(host.reactor().now());
         let marks = Marks {
-            last_byte: Cell::new(host.reactor().now()),
             sending: Cell::default(),
             upward_done: Cell::default(),
             downward_done: Cell::default(),
@@ -160,6 +159,8 @@ impl<'a, H: Host> Transfer<'a, H> {
         let fed = session.feed(&mut lease, unix_now(&**self.host), plain, &mut out);
         #[cfg(debug_assertions)]
         super::fault::panic_if_asked("transfer", session.sni());
+        #[cfg(debug_assertions)]
+        super::fault::hang_if_asked("transfer", session.sni());
         drop(session);
         drop(lease);
         if out.is_empty() {
@@ -187,7 +188,10 @@ impl<'a, H: Host> Transfer<'a, H> {
             self.marks.backend_broke.set(true);
             return false;
         }
-        self.touch();
+        match count {
+            0 => self.touch(),
+            _ => self.account.live().moved.upward(self.host.reactor().now()),
+        }
         self.account.count_in(count);
         self.host.bytes_in().add(count as u64);
         true
@@ -237,6 +241,7 @@ impl<'a, H: Host> Transfer<'a, H> {
             return Err(Gone);
         }
         self.to_client(out).await?;
+        self.account.live().moved.downward(self.host.reactor().now());
         self.account.count_out(count);
         self.host.bytes_out().add(count as u64);
         Ok(())
@@ -289,13 +294,14 @@ impl<'a, H: Host> Transfer<'a, H> {
     }
 
     fn touch(&self) {
-        self.marks.last_byte.set(self.host.reactor().now());
+        self.account.live().moved.touch(self.host.reactor().now());
     }
 
     async fn idle(&self, timeout: Duration) -> Cause {
         loop {
-            let due = self.marks.last_byte.get() + timeout;
-            if self.host.reactor().now() >= due {
+            let now = self.host.reactor().now();
+            let due = self.account.live().moved.last().unwrap_or(now) + timeout;
+            if now >= due {
                 return Cause::Asked(crate::wire::audit::CloseReason::IdleTimeout);
             }
             self.host.reactor().sleep_until(due).await;

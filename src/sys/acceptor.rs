@@ -11,7 +11,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 /// Accepts for as long as it lives. Dropping it closes the listening socket; what the kernel had already accepted for
-/// it is closed too, so take with [`Acceptor::stop`] first what came.
+/// it is closed too, and what waits in the kernel's queue is reset: take with [`Acceptor::stop`] and
+/// [`Acceptor::take_waiting`] first what came.
 #[derive(Debug)]
 pub struct Acceptor {
     descriptor: Rc<Descriptor>,
@@ -47,6 +48,27 @@ impl Acceptor {
                 Some(Err(_)) => {}
                 None => return None,
             }
+        }
+    }
+
+    /// After [`Acceptor::stop`]: lets no further connection begin. Those that began may still come to the queue.
+    ///
+    /// # Errors
+    /// What setsockopt says; connections then go on beginning.
+    pub fn begin_no_more(&self) -> io::Result<()> {
+        self.reactor.kernel(|kernel| kernel.begin_no_more(self.descriptor.raw))
+    }
+
+    /// After [`Acceptor::stop`]: a connection that waits in the kernel's queue, `None` where none does. For a socket that
+    /// nobody else takes from.
+    ///
+    /// # Errors
+    /// The kernel lacks descriptors or memory.
+    pub fn take_waiting(&self) -> io::Result<Option<Socket>> {
+        match self.reactor.kernel(|kernel| kernel.accept_waiting(self.descriptor.raw)) {
+            Ok(raw) => Ok(Some(Socket::accepted(&self.reactor, raw))),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error),
         }
     }
 

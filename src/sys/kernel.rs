@@ -95,6 +95,17 @@ pub trait Kernel {
     /// A new stream socket, close-on-exec, without Nagle's delay.
     fn socket(&mut self, family: Family) -> io::Result<RawFd>;
 
+    /// Takes a connection that waits in a listening socket's queue, without waiting for one: `WouldBlock`. For sockets on
+    /// which no [`Operation::Accept`] is under way.
+    fn accept_waiting(&mut self, _listener: RawFd) -> io::Result<RawFd> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    /// Lets a listening socket begin no further connection; those that began already may still come to its queue.
+    fn begin_no_more(&mut self, _listener: RawFd) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Closes a descriptor that no operation uses any more.
     fn close(&mut self, file: RawFd);
 

@@ -1,8 +1,9 @@
 //! Listening sockets, one a worker and address, joined by SO_REUSEPORT.
 
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
 use std::time::Duration;
 
 /// How to listen.
@@ -64,9 +65,57 @@ pub fn probe_address(address: SocketAddr) -> io::Result<()> {
     socket.bind(&address.into())
 }
 
+/// A connection that waits in the queue of `listener`, which nobody else takes from; `WouldBlock` where none does.
+pub(super) fn accept_waiting(listener: &Socket) -> io::Result<RawFd> {
+    let mut look = libc::pollfd { fd: listener.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one entry, which lives during the call.
+    match unsafe { libc::poll(&mut look, 1, 0) } {
+        0 => Err(io::ErrorKind::WouldBlock.into()),
+        1.. => listener.accept4(libc::SOCK_CLOEXEC).map(|(socket, _)| socket.into_raw_fd()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Lets a listening socket answer no further SYN, by a filter that drops them, while clients whose SYN was answered may
+/// still finish: their ACK passes. A client whose SYN was dropped sends it again in a second, and meets whoever listens
+/// then. A close would reset those who wait in the queue or are about to.
+pub(super) fn begin_no_more(listener: &Socket) -> io::Result<()> {
+    // The filter of a TCP socket sees the segment from its header on: byte 13 has the flags.
+    const FLAGS_AT: u32 = 13;
+    const SYN_AND_ACK: u32 = 0x12;
+    const SYN: u32 = 0x02;
+    let statement = |code: u32, k| SockFilter::new(code as u16, 0, 0, k);
+    listener.attach_filter(&[
+        statement(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, FLAGS_AT),
+        statement(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, SYN_AND_ACK),
+        SockFilter::new((libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16, 0, 1, SYN),
+        statement(libc::BPF_RET | libc::BPF_K, 0),
+        statement(libc::BPF_RET | libc::BPF_K, u32::MAX),
+    ])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_waits_is_taken_and_who_comes_later_is_neither_taken_nor_reset() {
+        let options = ListenOptions { keepalive: Duration::ZERO, backlog: 16 };
+        let listener = Socket::from(listen("127.0.0.1:0".parse().unwrap(), options).unwrap());
+        let address = listener.local_addr().unwrap();
+        assert_eq!(accept_waiting(&listener).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        let early = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        early.connect(&address).unwrap();
+        begin_no_more(&listener).unwrap();
+        let late = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let refused = late.connect_timeout(&address, Duration::from_millis(50)).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::TimedOut);
+        let taken = accept_waiting(&listener).unwrap();
+        // SAFETY: just accepted, owned by nobody else.
+        let taken = unsafe { <Socket as std::os::fd::FromRawFd>::from_raw_fd(taken) };
+        assert_eq!(taken.peer_addr().unwrap().as_socket(), early.local_addr().unwrap().as_socket());
+        assert_eq!(accept_waiting(&listener).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
 
     #[test]
     fn keepalive_can_be_set_changed_and_turned_off() {

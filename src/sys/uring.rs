@@ -4,6 +4,7 @@ mod memory;
 
 use super::buffers::BufferSizes;
 use super::kernel::{Completion, End, Family, Kernel, Operation, Token, Wait};
+use super::listen;
 use super::missing::Missing;
 use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, register::Restriction, squeue};
@@ -177,6 +178,14 @@ impl Kernel for Uring {
             socket.set_tcp_nodelay(true)?;
         }
         Ok(socket.into_raw_fd())
+    }
+
+    fn accept_waiting(&mut self, listener: RawFd) -> io::Result<RawFd> {
+        with(listener, |listener| listen::accept_waiting(&listener))
+    }
+
+    fn begin_no_more(&mut self, listener: RawFd) -> io::Result<()> {
+        with(listener, |listener| listen::begin_no_more(&listener))
     }
 
     fn close(&mut self, file: RawFd) {

@@ -1,8 +1,10 @@
 //! Taking connections off listening sockets, as long as there is room.
 
+use super::counters::Counters;
 use super::gauges::Gauges;
 use super::host::{Tenancy, WorkerHost};
 use super::plan::Plan;
+use crate::config::limits;
 use crate::relay::{EndSignal, Entry, Host, Live, serve};
 use crate::sys::{self, Acceptor, Socket};
 use crate::wire::audit::{CloseReason, Event};
@@ -31,6 +33,16 @@ pub(super) struct ListenKey {
 /// A bound socket for one worker.
 pub(super) type Listening = (ListenKey, TcpListener);
 
+/// What becomes of a listening socket that its worker gives up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Parting {
+    /// It closes, once everybody is taken who waits in its queue or is about to: a close would reset them.
+    Emptied,
+    /// It lives on in another process, which takes from its queue.
+    #[allow(dead_code, reason = "for sockets that are handed over")]
+    LivesOn,
+}
+
 /// For whom a worker accepts, and on what.
 pub(super) struct Gate {
     /// Replaced by a reload; a connection keeps what it began with.
@@ -43,10 +55,11 @@ struct Door {
     key: ListenKey,
     /// Index of the listener in the present plan.
     listener: Cell<usize>,
-    /// The socket once more, for its options.
-    socket: Option<TcpListener>,
+    /// The socket once more, for its options, for as long as it is accepted on.
+    socket: RefCell<Option<TcpListener>>,
     keepalive: Cell<Duration>,
     stop: EndSignal,
+    parting: Cell<Parting>,
 }
 
 impl Gate {
@@ -75,6 +88,7 @@ impl Gate {
                 true
             }
             None => {
+                // What it was given up for: its address is gone from the configuration.
                 door.stop.end(CloseReason::Drained);
                 false
             }
@@ -84,8 +98,11 @@ impl Gate {
     }
 
     /// Ends all accept loops.
-    pub fn stop(&self) {
-        self.doors.borrow_mut().drain(..).for_each(|door| door.stop.end(CloseReason::Drained));
+    pub fn stop(&self, parting: Parting) {
+        for door in self.doors.borrow_mut().drain(..) {
+            door.parting.set(parting);
+            door.stop.end(CloseReason::Drained);
+        }
     }
 
     fn add(self: &Rc<Self>, sockets: Vec<Listening>) {
@@ -96,14 +113,20 @@ impl Gate {
             let door = Rc::new(Door {
                 key,
                 // Without it the socket keeps the options that it was bound with.
-                socket: socket.try_clone().ok(),
+                socket: RefCell::new(socket.try_clone().ok()),
                 keepalive: Cell::new(listeners[listener].tcp_keepalive),
                 listener: Cell::new(listener),
                 stop: EndSignal::default(),
+                parting: Cell::new(Parting::Emptied),
             });
             self.doors.borrow_mut().push(door.clone());
             let acceptor = Acceptor::new(plan.reactor(), socket);
-            plan.reactor().spawn(accept_loop(self.clone(), door, acceptor));
+            let open = OpenDoor::of(&plan);
+            let gate = self.clone();
+            plan.reactor().spawn(async move {
+                accept_loop(gate, door, acceptor).await;
+                drop(open);
+            });
         }
     }
 
@@ -118,7 +141,7 @@ impl Door {
         if self.keepalive.replace(keepalive) == keepalive {
             return;
         }
-        if let Some(Err(error)) = self.socket.as_ref().map(|socket| sys::set_keepalive(socket, keepalive)) {
+        if let Some(Err(error)) = self.socket.borrow().as_ref().map(|socket| sys::set_keepalive(socket, keepalive)) {
             tracing::warn!(%error, listener = %self.key.listener, "tcp_keepalive stays as it was");
         }
     }
@@ -158,6 +181,64 @@ async fn accept_loop(gate: Rc<Gate>, door: Rc<Door>, mut acceptor: Acceptor) {
     }
     while let Some(socket) = acceptor.stop().await {
         start(&gate, &door, socket);
+    }
+    if door.parting.get() == Parting::Emptied {
+        let held = empty(&gate, &door, acceptor).await;
+        serve_held(&gate, &door, held).await;
+    }
+}
+
+/// Closes a listening socket, after taking whoever waits in the kernel's queue and those whose handshake with the kernel
+/// was under way. They are only held, not served: there may be no room yet, and meanwhile newcomers are to be refused.
+async fn empty(gate: &Rc<Gate>, door: &Door, acceptor: Acceptor) -> VecDeque<Socket> {
+    let mut held = VecDeque::new();
+    if let Err(error) = acceptor.begin_no_more() {
+        tracing::debug!(%error, listener = %door.key.listener, "a socket that closes cannot be told to begin no more");
+    }
+    take_waiting(gate, &acceptor, &mut held).await;
+    sleep(gate, limits::LAST_ARRIVALS).await;
+    take_waiting(gate, &acceptor, &mut held).await;
+    drop(door.socket.take());
+    held
+}
+
+async fn take_waiting(gate: &Rc<Gate>, acceptor: &Acceptor, held: &mut VecDeque<Socket>) {
+    loop {
+        match acceptor.take_waiting() {
+            Ok(Some(socket)) => held.push_back(socket),
+            Ok(None) => return,
+            // Connections that end make room.
+            Err(error) if is_shortage(&error) => sleep(gate, SHORTAGE_PAUSE.0).await,
+            // The client was gone before it was taken.
+            Err(_) => {}
+        }
+    }
+}
+
+async fn serve_held(gate: &Rc<Gate>, door: &Door, held: VecDeque<Socket>) {
+    for socket in held {
+        while gate.gauges(door).full() {
+            sleep(gate, FULL_PAUSE).await;
+        }
+        start(gate, door, socket);
+        // A full queue is served over many turns of the loop, so that open connections keep their latency.
+        gate.plan().reactor().next_turn().await;
+    }
+}
+
+/// Counts a socket that is accepted on, or still emptied.
+struct OpenDoor(Arc<Counters>);
+
+impl OpenDoor {
+    fn of(plan: &Plan) -> OpenDoor {
+        plan.counters.doors.increment();
+        OpenDoor(plan.counters.clone())
+    }
+}
+
+impl Drop for OpenDoor {
+    fn drop(&mut self) {
+        self.0.doors.decrement();
     }
 }
 

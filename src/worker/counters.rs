@@ -35,6 +35,8 @@ pub struct WorkerCounters {
     pub audit_dropped: Counter,
     /// Accepting paused because descriptors or memory ran out.
     pub accept_paused: Counter,
+    /// Listening sockets that are accepted on or still emptied (a gauge).
+    pub doors: Counter,
     /// Tasks that panicked, each ending its own connection alone.
     pub task_panics: Counter,
     /// Tickets not taken, by [`Declined`].

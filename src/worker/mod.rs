@@ -8,6 +8,7 @@ mod backends;
 pub mod counters;
 mod gauges;
 mod host;
+mod leaving;
 mod plan;
 mod pool;
 mod rejudge;

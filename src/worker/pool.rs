@@ -1,6 +1,6 @@
 //! All workers: started together, told together.
 
-use super::accepting::{ListenKey, Listening};
+use super::accepting::{ListenKey, Listening, Parting};
 use super::audit_queue::AuditQueue;
 use super::counters::Counters;
 use super::gauges::Gauges;
@@ -181,9 +181,15 @@ impl Pool {
         }
     }
 
-    /// Closes the listening sockets once what the kernel had accepted is taken. Open connections go on.
-    pub fn stop_accepting(&self) {
-        self.tell(|| Command::StopAccepting);
+    /// Closes the listening sockets once everybody in their queues is taken. Open connections go on; those that are idle
+    /// end by `until`, spread over the time.
+    pub fn stop_accepting(&self, until: Instant) {
+        self.tell(|| Command::StopAccepting(Parting::Emptied, until));
+    }
+
+    /// Whether listening sockets are still accepted on or emptied.
+    pub fn is_accepting(&self) -> bool {
+        self.present().counters.iter().any(|counters| counters.doors.value() > 0)
     }
 
     /// Connections open now, handshakes included.

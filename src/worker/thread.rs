@@ -1,10 +1,11 @@
 //! One worker's thread: ring, accept loops, commands, until it is told to end.
 
-use super::accepting::{Gate, Listening};
+use super::accepting::{Gate, Listening, Parting};
 use super::audit_queue::AuditQueue;
 use super::counters::Counters;
 use super::gauges::Gauges;
 use super::host::WorkerHost;
+use super::leaving;
 use super::plan::Plan;
 use super::rejudge::rejudge;
 use super::seen::Sightings;
@@ -42,8 +43,8 @@ pub(super) enum Command {
     WhoIsThere(Question, mpsc::Sender<Presence>),
     /// Tells who was let in since the last time.
     WhoWasSeen(mpsc::Sender<Sightings>),
-    /// Closes the listening sockets.
-    StopAccepting,
+    /// Gives the listening sockets up, and ends idle connections by that moment, spread over the time.
+    StopAccepting(Parting, Instant),
     /// Asks all connections to end.
     EndAll(CloseReason),
     /// Ends the loop once no connection is left, or at that moment with those that are.
@@ -168,7 +169,10 @@ impl Worker {
             counters.busy_micros.add((now_busy - busy).as_micros() as u64);
             busy += Duration::from_micros((now_busy - busy).as_micros() as u64);
             match self.exit_at.get() {
-                Some(at) => self.host.table.borrow().is_empty() || self.host.reactor.now() >= at,
+                Some(at) => {
+                    let rest = counters.doors.value() == 0 && self.host.table.borrow().is_empty();
+                    rest || self.host.reactor.now() >= at
+                }
                 None => false,
             }
         };
@@ -198,10 +202,13 @@ async fn obey(gate: Rc<Gate>, woken: Woken, mailbox: Mailbox, exit_at: Rc<Cell<O
                         host.seen.put_back(sightings);
                     }
                 }
-                Command::StopAccepting => gate.stop(),
+                Command::StopAccepting(parting, until) => {
+                    gate.stop(parting);
+                    host.reactor.spawn(leaving::end_idle(host.clone(), until));
+                }
                 Command::EndAll(reason) => host.end_all(reason),
                 Command::Exit { at_latest } => {
-                    gate.stop();
+                    gate.stop(Parting::Emptied);
                     host.set_newest_plan(None);
                     exit_at.set(Some(at_latest));
                     let reactor = host.reactor.clone();

@@ -32,6 +32,7 @@ mod refusals;
 mod reload;
 mod resumption;
 mod running;
+mod service_manager;
 mod shutdown;
 mod ticket_secrets;
 mod tls_options;

@@ -2,12 +2,14 @@
 
 use crate::world::World;
 use crate::world::backend::{Backend, echo};
-use crate::world::client::{ClientSpec, Ending};
+use crate::world::client::{Client, ClientSpec, Ending};
 use crate::world::config::ConfigText;
 use crate::world::http::try_get;
+use crate::world::pki::SERVER_NAME;
 use crate::world::server::Server;
 use crate::world::wait::{SOON, until};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 fn stop_line(server: &Server) -> serde_json::Value {
@@ -135,4 +137,77 @@ fn the_audit_begins_with_start_and_ends_with_stop_and_both_name_the_configuratio
     let file = std::fs::read(world.path().join("countersign.toml")).unwrap();
     let sha256 = hex::encode(digest(&SHA256, &file));
     assert!(text.contains(&sha256) && lines[3].to_string().contains(&sha256), "{text} lacks {sha256}");
+}
+
+#[test]
+fn who_waits_in_the_kernels_queue_when_accepting_stops_is_still_served() {
+    const WAITING: usize = 24;
+    let world = World::new();
+    let backend = Backend::tcp(echo());
+    let config = ConfigText::new(&backend.server).replace_runtime("drain_timeout = \"60s\"").limits("connections = 1");
+    let mut server = world.serve(&config);
+    let mut first = ClientSpec::new(&world.pki).connect(server.address());
+    first.echo(b"takes the only place").unwrap();
+    let config = ClientSpec::new(&world.pki).build();
+    let address = server.address();
+    let waiting: Vec<Client> = (0..WAITING).map(|_| Client::connect(&config, SERVER_NAME, address)).collect();
+    server.process.signal("TERM");
+    assert!(refuses_connections(address), "it still takes connections");
+    first.close_notify();
+    first.read_to_end();
+    std::thread::scope(|scope| {
+        for mut client in waiting {
+            scope.spawn(move || {
+                client.patience(Duration::from_secs(60));
+                client.echo(b"waited").unwrap();
+                client.close_notify();
+                assert_eq!(client.read_to_end().1, Ending::CloseNotify);
+            });
+        }
+    });
+    assert_eq!(server.wait_exit(SOON), 0);
+    assert_eq!(backend.connections(), 1 + WAITING);
+}
+
+#[test]
+fn an_idle_herd_leaves_spread_over_the_time_and_who_talks_stays() {
+    const HERD: usize = 40;
+    let world = World::new();
+    let backend = Backend::tcp(echo());
+    let mut server = world.serve(&ConfigText::new(&backend.server).replace_runtime("drain_timeout = \"8s\""));
+    let config = ClientSpec::new(&world.pki).build();
+    let open = |_| {
+        let mut client = Client::connect(&config, SERVER_NAME, server.address());
+        client.echo(b"open").unwrap();
+        client
+    };
+    let herd: Vec<Client> = (0..HERD).map(open).collect();
+    let mut talker = open(0);
+    server.process.signal("TERM");
+    let left = AtomicUsize::new(HERD);
+    let mut ends: Vec<Instant> = std::thread::scope(|scope| {
+        let leave = |mut client: Client| {
+            let left = &left;
+            move || {
+                assert_eq!(client.read_to_end().1, Ending::CloseNotify);
+                left.fetch_sub(1, Ordering::SeqCst);
+                Instant::now()
+            }
+        };
+        let leaving: Vec<_> = herd.into_iter().map(|client| scope.spawn(leave(client))).collect();
+        while left.load(Ordering::SeqCst) > 0 && leaving.iter().any(|thread| !thread.is_finished()) {
+            talker.echo(b"still talking").unwrap();
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        leaving.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    talker.echo(b"not idle, not ended").unwrap();
+    talker.close_notify();
+    assert_eq!(talker.read_to_end().1, Ending::CloseNotify);
+    assert_eq!(server.wait_exit(SOON), 0);
+    ends.sort();
+    // Most of them come back to somebody else, and not all at once.
+    let spread = ends[HERD * 9 / 10] - ends[HERD / 10];
+    assert!(spread > Duration::from_millis(1500), "{spread:?}");
+    assert!(server.audit().iter().filter(|line| line["close_reason"] == "drained").count() >= HERD);
 }

@@ -4,6 +4,7 @@
 mod health;
 mod pages;
 
+pub use health::still_worker;
 pub use pages::Surface;
 
 use super::failure::StartFailure;

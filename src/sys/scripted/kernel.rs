@@ -163,6 +163,15 @@ impl Kernel for Scripted {
         state.files.open(File::Fresh(family)).map_err(io::Error::from_raw_os_error)
     }
 
+    fn accept_waiting(&mut self, listener: RawFd) -> io::Result<RawFd> {
+        self.0.state.borrow_mut().accept_waiting(listener).map_err(io::Error::from_raw_os_error)
+    }
+
+    fn begin_no_more(&mut self, listener: RawFd) -> io::Result<()> {
+        self.0.state.borrow_mut().begin_no_more(listener);
+        Ok(())
+    }
+
     fn close(&mut self, file: RawFd) {
         self.0.state.borrow_mut().close(file);
         if !Files::is_made_up(file) {

@@ -257,6 +257,26 @@ impl State {
         }
     }
 
+    /// Who waits first at a door.
+    pub fn accept_waiting(&mut self, listener: RawFd) -> Result<RawFd, i32> {
+        if let Some(flight) = self.flights.iter().find(|flight| flight.file() == listener) {
+            self.violated(format!("accept on descriptor {listener} beside {:?}", flight.what));
+        }
+        let Some(File::Door(door)) = self.files.of(listener) else { return Err(libc::EBADF) };
+        let pipe = *self.doors[door].backlog.front().ok_or(libc::EAGAIN)?;
+        let file = self.files.open(File::Stream { pipe, abort: false })?;
+        self.doors[door].backlog.pop_front();
+        self.trace(|| format!("taken {pipe} as {file}"));
+        Ok(file)
+    }
+
+    /// Nobody new finds the door open.
+    pub fn begin_no_more(&mut self, listener: RawFd) {
+        if let Some(File::Door(door)) = self.files.of(listener) {
+            self.doors[door].open = false;
+        }
+    }
+
     /// Closes a descriptor; a real one is left to the caller.
     pub fn close(&mut self, file: RawFd) {
         self.trace(|| format!("close {file} {:?}", self.files.of(file)));

@@ -9,7 +9,7 @@ use crate::sys::scripted::{Dice, Net, ServerId};
 use crate::sys::{Address, Runtime};
 use crate::trust::{Block, Blocked, Blocks, SharedChainCache};
 use crate::wire::audit::{CloseReason, ConnectionRecord, Record};
-use crate::worker::accepting::ListenKey;
+use crate::worker::accepting::{ListenKey, Parting};
 use crate::worker::counters::Counters;
 use crate::worker::gauges::Gauges;
 use crate::worker::thread::{Command, Mailbox, Publication, Setup, Shared, Worker};
@@ -23,6 +23,8 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 const TIME_MAX: Duration = Duration::from_secs(1800);
 /// How long a worker that is to end may wait for its connections.
 const EXIT_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a drain lets idle connections be.
+const DRAIN: Duration = Duration::from_secs(60);
 
 /// Who blocks name.
 const GOOD_IDENTITY: &str = "cn:client";
@@ -217,7 +219,7 @@ impl Operator {
     /// `at_latest` is when the loop ends on [`Order::Exit`].
     fn give(&self, order: Order, at_latest: Instant, fixture: &Fixture) {
         let command = match order {
-            Order::StopAccepting => Command::StopAccepting,
+            Order::StopAccepting => Command::StopAccepting(Parting::Emptied, at_latest + DRAIN),
             Order::Exit => Command::Exit { at_latest },
             Order::EndAll => Command::EndAll(CloseReason::Drained),
             Order::Reload => {

@@ -5,6 +5,7 @@ pub mod backend;
 pub mod client;
 pub mod config;
 pub mod http;
+pub mod manager;
 pub mod peers;
 pub mod pki;
 pub mod process;

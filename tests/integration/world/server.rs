@@ -21,7 +21,7 @@ pub fn binary() -> PathBuf {
 /// The command, in `dir`, without anything of the caller's environment that could change it.
 pub fn command(dir: &Path) -> Command {
     let mut command = Command::new(binary());
-    command.current_dir(dir).env_remove("NOTIFY_SOCKET").env_remove("RUST_LOG");
+    command.current_dir(dir).env_remove("NOTIFY_SOCKET").env_remove("WATCHDOG_USEC").env_remove("RUST_LOG");
     command
 }
 
