@@ -1,21 +1,21 @@
 //! The whole life of one connection.
 
+use super::deadlines::Deadlines;
 use super::end::{Cause, EndSignal};
-use super::handshake::{Greeted, handshake, say_goodbye, unix_now};
+use super::handshake::{Greeted, handshake, say_goodbye};
 use super::moved::Moved;
 use super::transfer::{First, Remains, Transfer};
 use super::{Account, Entry, Host, Seat, Took, upstream};
 use crate::config::limits;
-use crate::sys::{End, Reactor, Socket};
+use crate::sys::{End, Socket};
 use crate::tls::Session;
 use crate::trust::Admission;
 use crate::wire::audit::{CloseReason, ConnectionId, ConnectionRecord, Event};
-use rustls_pki_types::UnixTime;
 use std::cell::{OnceCell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A connection as the rest of the worker sees it.
 #[derive(Debug)]
@@ -103,8 +103,7 @@ async fn serve_admitted<H: Host>(
     }
     let not_after = established.ends_at.filter(|_| entry.limits.end_at_expiry);
     let connecting = upstream::connect(host, entry, established);
-    let connected = futures_lite::future::or(async { Ok(connecting.await) }, async { Err(live.signal.asked().await) });
-    let (backend, seat) = match connected.await {
+    let (backend, seat) = match live.signal.unless(connecting).await {
         Ok(Some(connected)) => connected,
         Ok(None) => return turn_away(host, &client, session, &account, CloseReason::BackendUnavailable).await,
         Err(reason) => return turn_away(host, &client, session, &account, reason).await,
@@ -120,14 +119,12 @@ async fn serve_admitted<H: Host>(
     let first = First { bytes: first, early: early.len(), peer_closed };
     drop(early);
     let transfer = Transfer::new(host, &account, (&client, &backend), session);
-    let stop = futures_lite::future::or(
-        async { Cause::Asked(live.signal.asked().await) },
-        futures_lite::future::or(
-            expiry(host.reactor(), &**host, not_after),
-            old_age(host.reactor(), account.accepted_at(), entry.limits.max_age),
-        ),
-    );
-    let cause = transfer.run(first, entry.limits.idle_timeout, stop).await;
+    let deadlines = Deadlines {
+        idle_timeout: entry.limits.idle_timeout,
+        not_after,
+        oldest: (!entry.limits.max_age.is_zero()).then(|| account.accepted_at() + entry.limits.max_age),
+    };
+    let cause = transfer.run(first, &deadlines, &live.signal).await;
     no_fin.disarm();
     let remains = transfer.into_remains();
     let reason = cause.as_ref().map_or(CloseReason::Done, Cause::close_reason);
@@ -203,26 +200,4 @@ async fn last_words<H: Host>(host: &Rc<H>, client: &Socket, bytes: Vec<u8>) {
         host.shelf().give(bytes);
         say_goodbye(host, client).await;
     }
-}
-
-/// Resolves when the client's chain runs out. Looks again from time to time, for clocks jump.
-async fn expiry<H: Host>(reactor: &Rc<Reactor>, host: &H, not_after: Option<UnixTime>) -> Cause {
-    let Some(not_after) = not_after else { return std::future::pending().await };
-    loop {
-        let left = not_after.as_secs().saturating_sub(unix_now(host).as_secs());
-        if left == 0 {
-            return Cause::Asked(CloseReason::CertificateExpired);
-        }
-        let pause = Duration::from_secs(left.min(limits::EXPIRY_LOOK_SECONDS_MAX));
-        reactor.sleep_until(reactor.now() + pause).await;
-    }
-}
-
-/// Resolves when the connection has reached its greatest age; zero is none.
-async fn old_age(reactor: &Rc<Reactor>, accepted_at: Instant, max_age: Duration) -> Cause {
-    if max_age.is_zero() {
-        return std::future::pending().await;
-    }
-    reactor.sleep_until(accepted_at + max_age).await;
-    Cause::Asked(CloseReason::MaxAge)
 }

@@ -2,7 +2,8 @@
 
 use crate::wire::audit::CloseReason;
 use std::cell::{Cell, RefCell};
-use std::task::{Poll, Waker};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
 
 /// What ended the transfer before both directions had ended in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,14 +61,44 @@ impl EndSignal {
 
     /// Resolves when it is asked. One waiter at a time.
     pub async fn asked(&self) -> CloseReason {
-        std::future::poll_fn(|cx| match self.reason.get() {
+        std::future::poll_fn(|cx| self.poll_asked(cx)).await
+    }
+
+    /// The same, to poll.
+    pub(super) fn poll_asked(&self, cx: &mut Context<'_>) -> Poll<CloseReason> {
+        match self.reason.get() {
             Some(reason) => Poll::Ready(reason),
             None => {
                 let old = self.waker.borrow_mut().replace(cx.waker().clone());
                 drop(old);
                 Poll::Pending
             }
-        })
-        .await
+        }
+    }
+
+    /// `future`, or the reason if it is asked first.
+    pub(super) fn unless<F: Future>(&self, future: F) -> Unless<'_, F> {
+        Unless { signal: self, future }
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// What [`EndSignal::unless`] gives.
+    pub(super) struct Unless<'a, F> {
+        signal: &'a EndSignal,
+        #[pin]
+        future: F,
+    }
+}
+
+impl<F: Future> Future for Unless<'_, F> {
+    type Output = Result<F::Output, CloseReason>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        match this.future.poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Ok(output)),
+            Poll::Pending => this.signal.poll_asked(cx).map(Err),
+        }
     }
 }

@@ -47,12 +47,7 @@ pub(super) async fn handshake<H: Host>(
         failed: false,
         cpu: Duration::ZERO,
     };
-    let run = async {
-        futures_lite::future::or(async { Ok(talk.arrive(host, entry, client, account, live).await) }, async {
-            Err(live.signal.asked().await)
-        })
-        .await
-    };
+    let run = live.signal.unless(talk.arrive(host, entry, client, account, live));
     let outcome = host.reactor().until(deadline, run).await;
     let (spoke, alerted) = (talk.spoke, talk.failed);
     match outcome {

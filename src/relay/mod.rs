@@ -8,6 +8,7 @@
 mod account;
 mod arrival;
 mod connection;
+mod deadlines;
 mod end;
 #[cfg(debug_assertions)]
 mod fault;

@@ -1,13 +1,15 @@
 //! Bytes both ways over an open connection. Each direction reads only when its last bytes are sent, so that back-pressure
 //! needs no bookkeeping; one direction alone writes to the client, so that records leave in the order they were sealed.
 
-use super::end::Cause;
+use super::deadlines::Deadlines;
+use super::end::{Cause, EndSignal};
 use super::handshake::unix_now;
 use super::sizing::Sizing;
 use super::{Account, Host};
 use crate::config::limits;
-use crate::sys::{Lease, Size, Socket};
+use crate::sys::{Lease, Size, Sleep, Socket};
 use crate::tls::{Session, Status};
+use crate::wire::audit::CloseReason;
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::{Pin, pin};
@@ -83,24 +85,32 @@ impl<'a, H: Host> Transfer<'a, H> {
         Transfer { host, account, client, backend, session: RefCell::new(session), marks, replies, replies_waker }
     }
 
-    /// Moves bytes until both directions have ended, one breaks, nothing moves for `idle_timeout`, or `stop` resolves.
+    /// Moves bytes until both directions have ended, one breaks, a deadline comes, or `signal` asks for the end.
     /// `first` goes to the backend before anything else; its last `early` bytes are the client's.
     ///
     /// `None`: both directions ended in order.
-    pub async fn run(&self, first: First, idle_timeout: Duration, stop: impl Future<Output = Cause>) -> Option<Cause> {
-        let both = async {
-            let ends = futures_lite::future::try_zip(self.upward(first), self.downward()).await?;
-            match ends {
-                (DirectionEnd::Orderly, DirectionEnd::Orderly) => Ok(()),
-                (DirectionEnd::ReceiverGone, _) => Err(Cause::BackendReset),
-                (_, DirectionEnd::ReceiverGone) => Err(Cause::ClientReset),
+    pub async fn run(&self, first: First, deadlines: &Deadlines, signal: &EndSignal) -> Option<Cause> {
+        let mut both = pin!(futures_lite::future::try_zip(self.upward(first), self.downward()));
+        let mut watched = pin!(self.watch_client());
+        let mut sleep = None;
+        std::future::poll_fn(|cx| {
+            if let Poll::Ready(ended) = both.as_mut().poll(cx) {
+                return Poll::Ready(match ended {
+                    Ok((DirectionEnd::Orderly, DirectionEnd::Orderly)) => None,
+                    Ok((DirectionEnd::ReceiverGone, _)) => Some(Cause::BackendReset),
+                    Ok((_, DirectionEnd::ReceiverGone)) => Some(Cause::ClientReset),
+                    Err(cause) => Some(cause),
+                });
             }
-        };
-        let interrupted = async {
-            Err(futures_lite::future::or(stop, futures_lite::future::or(self.idle(idle_timeout), self.watch_client()))
-                .await)
-        };
-        futures_lite::future::or(both, interrupted).await.err()
+            if let Poll::Ready(reason) = signal.poll_asked(cx) {
+                return Poll::Ready(Some(Cause::Asked(reason)));
+            }
+            if let Poll::Ready(reason) = self.poll_deadlines(deadlines, &mut sleep, cx) {
+                return Poll::Ready(Some(Cause::Asked(reason)));
+            }
+            watched.as_mut().poll(cx).map(Some)
+        })
+        .await
     }
 
     /// What is left when it is over.
@@ -297,14 +307,27 @@ impl<'a, H: Host> Transfer<'a, H> {
         self.account.live().moved.touch(self.host.reactor().now());
     }
 
-    async fn idle(&self, timeout: Duration) -> Cause {
+    /// Ready when the time is up. The moment of the next look moves with the bytes; `sleep` does not, and only its end
+    /// makes it look: traffic costs no timer work.
+    fn poll_deadlines(
+        &self,
+        deadlines: &Deadlines,
+        sleep: &mut Option<Sleep>,
+        cx: &mut Context<'_>,
+    ) -> Poll<CloseReason> {
         loop {
-            let now = self.host.reactor().now();
-            let due = self.account.live().moved.last().unwrap_or(now) + timeout;
-            if now >= due {
-                return Cause::Asked(crate::wire::audit::CloseReason::IdleTimeout);
+            if let Some(sleep) = sleep
+                && Pin::new(sleep).poll(cx).is_pending()
+            {
+                return Poll::Pending;
             }
-            self.host.reactor().sleep_until(due).await;
+            let reactor = self.host.reactor();
+            let now = reactor.now();
+            let last_byte = self.account.live().moved.last().unwrap_or(now);
+            match deadlines.next(now, unix_now(&**self.host), last_byte) {
+                Err(reason) => return Poll::Ready(reason),
+                Ok(moment) => *sleep = Some(reactor.sleep_until(moment)),
+            }
         }
     }
 

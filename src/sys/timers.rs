@@ -59,12 +59,30 @@ impl Reactor {
     }
 
     /// `future`, or `None` once `moment` has come.
-    pub async fn until<T>(self: &Rc<Self>, moment: Instant, future: impl Future<Output = T>) -> Option<T> {
-        futures_lite::future::or(async { Some(future.await) }, async {
-            self.sleep_until(moment).await;
-            None
-        })
-        .await
+    pub fn until<F: Future>(self: &Rc<Self>, moment: Instant, future: F) -> Until<F> {
+        Until { future, sleep: self.sleep_until(moment) }
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// What [`Reactor::until`] gives. By hand, because an async fn keeps room for its arguments twice.
+    #[derive(Debug)]
+    pub struct Until<F> {
+        #[pin]
+        future: F,
+        sleep: Sleep,
+    }
+}
+
+impl<F: Future> Future for Until<F> {
+    type Output = Option<F::Output>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<F::Output>> {
+        let this = self.project();
+        if let Poll::Ready(output) = this.future.poll(cx) {
+            return Poll::Ready(Some(output));
+        }
+        Pin::new(this.sleep).poll(cx).map(|()| None)
     }
 }
 
