@@ -9,13 +9,13 @@
 //!           │  sends commands (crossbeam queue + ring wake-up)     │  (crossbeam queues)
 //!           ▼                                                      │
 //!   worker 0 (pinned to CPU 0)      worker 1 (pinned to CPU 1)    … one per CPU, nothing shared
-//!   own io_uring, own SO_REUSEPORT sockets, own buffers, own first-level chain cache
+//!   own io_uring or epoll, own SO_REUSEPORT sockets, own buffers, own first-level chain cache
 //!       accept → ClientHello → site → handshake → identity → backend connect → relay → close
 //! ```
 //!
 //! | module | what it is | may name |
 //! |---|---|---|
-//! | [`sys`] | the kernel, and the only `unsafe`: ring, buffers, sockets, CPU affinity | nothing of ours |
+//! | [`sys`] | the kernel, and the only `unsafe`: io_uring and epoll behind one reactor, buffers, sockets, CPU affinity | nothing of ours |
 //! | [`stats`] | counters and histograms, no domain | nothing of ours |
 //! | [`config`] | what the operator said: raw → [`config::Config`]; every bound in [`config::limits`] | nothing of ours |
 //! | [`trust`] | who may speak: anchors, CRLs, rules, identity, chain cache, blocks, the one `evaluate`; time is an argument | `config`, `stats` |

@@ -71,6 +71,10 @@ pub const SEND_BUFFERS_KEPT_MAX: usize = 64;
 pub const RING_ENTRIES: u32 = 1024;
 /// Entries of the completion queue.
 pub const RING_COMPLETIONS: u32 = 8192;
+/// Descriptors that one turn of an epoll loop hears of.
+pub const EPOLL_EVENTS_PER_TURN: usize = 256;
+/// Connections that one turn of an epoll loop takes from one listener.
+pub const EPOLL_ACCEPTS_PER_TURN: usize = 64;
 /// Tasks polled before the loop looks at the kernel again.
 pub const TASKS_PER_TURN_MAX: usize = 256;
 /// Sites of one configuration.

@@ -25,7 +25,6 @@ use Refused::{Any, NonZero, Words};
 
 #[rustfmt::skip]
 const PENDING: &[Pending] = &[
-    Pending { key: "runtime.engine", refused: Words(&["epoll"]), help: "leave it out, or write \"io_uring\"" },
     Pending { key: "runtime.steering", refused: Words(&["cpu"]), help: "leave it out, or write \"hash\"" },
     Pending { key: "runtime.ktls", refused: Words(&["require"]), help: "leave it out, or write \"off\"" },
     Pending { key: "audit.path", refused: Words(&["journald"]), help: "write the path of a file, or \"-\" for stdout" },
@@ -68,7 +67,6 @@ mod tests {
     /// A value of each pending key that is refused, and one that is not (if there is any).
     fn examples(key: &str) -> (&'static str, Option<&'static str>) {
         match key {
-            "runtime.engine" => ("\"epoll\"", Some("\"io_uring\"")),
             "runtime.steering" => ("\"cpu\"", Some("\"hash\"")),
             "runtime.ktls" => ("\"require\"", Some("\"auto\"")),
             "audit.path" => ("\"journald\"", Some("\"-\"")),

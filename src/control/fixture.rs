@@ -49,6 +49,7 @@ pub fn generation(config: Arc<Config>, counters: Vec<Arc<Counters>>) -> Generati
         addresses: Vec::new(),
         counters,
         connection_limits: Vec::new(),
+        engine: crate::worker::Engine::IoUring,
         facts: Facts::default(),
         ticket_keys: None,
     }

@@ -20,6 +20,7 @@ use super::watch::{self, Watch};
 use crate::config::{Config, Fault, limits};
 use crate::trust::Blocks;
 use crate::wire::audit::Record;
+use crate::worker::Engine;
 use crate::worker::audit_queue::AuditQueue;
 use rustls_pki_types::UnixTime;
 use sd_notify::NotifyState;
@@ -47,6 +48,7 @@ pub struct Ready {
     /// Each listener with its bound addresses.
     pub listeners: Vec<(Arc<str>, Vec<SocketAddr>)>,
     pub workers: usize,
+    pub engine: Engine,
     pub pid: u32,
     pub admin: Option<SocketAddr>,
     pub probe: Option<SocketAddr>,
@@ -57,7 +59,14 @@ pub struct Ready {
 impl fmt::Display for Ready {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let listeners: Vec<String> = self.listeners.iter().map(listener_text).collect();
-        write!(f, "ready listeners={} workers={} pid={}", listeners.join(";"), self.workers, self.pid)?;
+        write!(
+            f,
+            "ready listeners={} workers={} engine={} pid={}",
+            listeners.join(";"),
+            self.workers,
+            self.engine,
+            self.pid
+        )?;
         if let Some(admin) = self.admin {
             write!(f, " admin={admin}")?;
         }
@@ -200,6 +209,7 @@ impl<S: Service> Running<S> {
         }
         self.say_ready(admin, probe);
         // After the line that others wait for.
+        tracing::info!(engine = %generation.engine, workers = generation.counters.len(), "serving");
         say_what_a_restart_costs(&generation.config);
         if let Some(Opened::Nowhere(why)) = &socket {
             tracing::warn!("{why}");
@@ -303,6 +313,7 @@ fn ready(generation: &Generation, admin: Option<SocketAddr>, probe: Option<Socke
     Ready {
         listeners: generation.config.listeners.iter().map(listener).collect(),
         workers: generation.counters.len(),
+        engine: generation.engine,
         pid: std::process::id(),
         admin,
         probe,

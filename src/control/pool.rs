@@ -9,7 +9,7 @@ use crate::config::{Config, Fault, SiteName};
 use crate::sys;
 use crate::tls::TicketKeys;
 use crate::trust::{Blocks, Presented};
-use crate::worker::{AuditQueue, Counters, Pool, Presence, Question, Snapshot, StartError};
+use crate::worker::{AuditQueue, Counters, Engine, Pool, Presence, Question, Snapshot, StartError};
 use aws_lc_rs::digest::{SHA256, digest};
 use rustls_pki_types::UnixTime;
 use std::net::SocketAddr;
@@ -140,6 +140,10 @@ impl Service for Pool {
 
     fn connection_limits(&self) -> Vec<u32> {
         Pool::connection_limits(self)
+    }
+
+    fn engine(&self) -> Engine {
+        Pool::engine(self)
     }
 
     fn waker(&self) -> Waker {

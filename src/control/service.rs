@@ -4,7 +4,7 @@ use super::failure::StartFailure;
 use crate::tls::TicketKeys;
 use crate::trust::Blocks;
 use crate::worker::counters::Counters;
-use crate::worker::{Presence, Question, Sightings};
+use crate::worker::{Engine, Presence, Question, Sightings};
 use rustls_pki_types::{CertificateDer, UnixTime};
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
@@ -43,6 +43,8 @@ pub trait Service: Send + Sync + 'static {
     fn counters(&self) -> Vec<Arc<Counters>>;
     /// The most connections that each listener takes, by its index.
     fn connection_limits(&self) -> Vec<u32>;
+    /// What the workers stand on.
+    fn engine(&self) -> Engine;
     /// What wakes every worker for a turn of its loop.
     fn waker(&self) -> Waker;
     /// What asks whom the workers have let in.
@@ -181,6 +183,10 @@ pub mod scripted {
 
         fn connection_limits(&self) -> Vec<u32> {
             Vec::new()
+        }
+
+        fn engine(&self) -> Engine {
+            Engine::Epoll
         }
 
         fn waker(&self) -> Waker {

@@ -5,6 +5,7 @@ use super::readiness::{Phase, Readiness};
 use super::service::{AskSeen, Service, Waker};
 use crate::config::{Config, OnFull};
 use crate::tls::TicketKeys;
+use crate::worker::Engine;
 use crate::worker::audit_queue::AuditQueue;
 use crate::worker::counters::Counters;
 use arc_swap::ArcSwap;
@@ -54,6 +55,7 @@ pub struct Generation {
     pub counters: Vec<Arc<Counters>>,
     /// The most connections that each listener takes, by its index.
     pub connection_limits: Vec<u32>,
+    pub engine: Engine,
     pub facts: Facts,
     /// What seals tickets; `None` where they are off.
     pub ticket_keys: Option<Arc<TicketKeys>>,
@@ -114,6 +116,7 @@ impl Generation {
             addresses: service.local_addresses(),
             counters: service.counters(),
             connection_limits: service.connection_limits(),
+            engine: service.engine(),
             facts,
             ticket_keys: service.ticket_keys(),
         }

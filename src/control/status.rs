@@ -19,6 +19,8 @@ pub struct Status<'a> {
     state: &'static str,
     /// Why `/readyz` does not answer 200.
     unready: Option<&'static str>,
+    /// What the workers stand on.
+    engine: &'static str,
     config: ConfigStatus,
     listeners: Vec<ListenerStatus<'a>>,
     sites: Vec<SiteStatus<'a>>,
@@ -105,6 +107,7 @@ impl<'a> Status<'a> {
             uptime_seconds: now.saturating_duration_since(state.started).as_secs(),
             state: state.readiness.phase().word(),
             unready: state.unready(),
+            engine: generation.engine.word(),
             config: config_status(state, generation),
             listeners,
             sites: sites(generation),
@@ -158,7 +161,7 @@ impl<'a> Status<'a> {
         }
         let (workers, totals) = (self.workers.len(), &self.totals);
         let busy = self.workers.iter().map(|worker| worker.busy_ratio).sum::<f64>() / workers.max(1) as f64 * 100.0;
-        writeln!(out, "{workers} workers, {busy:.0} % busy; {} blocks", self.blocks)?;
+        writeln!(out, "{workers} workers over {}, {busy:.0} % busy; {} blocks", self.engine, self.blocks)?;
         let Totals { connections_total, handshakes_total, handshake_failures_total, audit_dropped_total, .. } = totals;
         writeln!(
             out,

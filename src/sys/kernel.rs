@@ -9,6 +9,21 @@ use std::time::{Instant, SystemTime};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Token(pub u64);
 
+impl Token {
+    pub(super) fn new(slot: usize, generation: u32) -> Token {
+        Token(u64::from(generation) << 32 | slot as u64)
+    }
+
+    /// A small number that no other operation in flight has.
+    pub(super) fn slot(self) -> usize {
+        (self.0 & u64::from(u32::MAX)) as usize
+    }
+
+    pub(super) fn generation(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+}
+
 /// An operation to start. Pointers stay valid and unaliased until the operation's last completion: the reactor keeps
 /// what they point to in the operation's slot.
 #[derive(Debug, Clone, Copy)]

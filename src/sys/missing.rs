@@ -4,7 +4,7 @@ use std::fmt;
 use std::fs;
 use std::io;
 
-/// A ring cannot be made, and why as far as it can be found out.
+/// A worker's kernel interface cannot be had, and why as far as it can be found out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Missing {
     /// `kernel.io_uring_disabled` is 1 or 2.
@@ -24,6 +24,11 @@ pub enum Missing {
 }
 
 impl Missing {
+    /// Whether it is about io_uring: epoll may be had all the same.
+    pub fn is_of_the_ring(&self) -> bool {
+        !matches!(self, Missing::Descriptors)
+    }
+
     /// Reads the machine's settings to find the cause behind `error`, which came up at `step`.
     pub(super) fn diagnose(step: &'static str, error: &io::Error) -> Missing {
         let setting = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
@@ -59,7 +64,7 @@ impl fmt::Display for Missing {
             ),
             Missing::Filtered => write!(
                 f,
-                "io_uring_setup is forbidden though kernel.io_uring_disabled allows it, most likely by a seccomp \
+                "io_uring is forbidden though kernel.io_uring_disabled allows it, most likely by a seccomp \
                  filter; allow io_uring_setup, io_uring_enter and io_uring_register (systemd: SystemCallFilter=\
                  io_uring_setup io_uring_enter io_uring_register; containers: a seccomp profile with these three)"
             ),
@@ -77,10 +82,10 @@ impl fmt::Display for Missing {
                  unlimited` or LimitMEMLOCK=infinity, or raise the memory limit of the cgroup"
             ),
             Missing::Descriptors => {
-                write!(f, "no file descriptor is left for a ring; raise the limit with `ulimit -n` or LimitNOFILE=")
+                write!(f, "no file descriptor is left for a worker; raise the limit with `ulimit -n` or LimitNOFILE=")
             }
             Missing::Other { step, error } => {
-                write!(f, "io_uring fails at {step}: {error}; `dmesg` and the sandbox's settings may tell why")
+                write!(f, "the kernel fails at {step}: {error}; `dmesg` and the sandbox's settings may tell why")
             }
         }
     }

@@ -1,7 +1,7 @@
-//! The kernel, and the only `unsafe` of the program: ring, buffers, sockets, timers, CPU affinity.
+//! The kernel, and the only `unsafe` of the program: ring and epoll, buffers, sockets, timers, CPU affinity.
 //!
 //! Everything above speaks to [`Reactor`], [`Socket`], [`Acceptor`] and [`Lease`]. Behind them stands a [`Kernel`]:
-//! io_uring in production, a scripted one in simulations. What holds for all of them:
+//! io_uring, epoll where that is forbidden, and a scripted one in simulations. What holds for all of them:
 //!
 //! - A buffer or descriptor that an operation uses belongs to the operation until its last completion, whatever
 //!   becomes of the future that started it.
@@ -13,11 +13,14 @@ mod acceptor;
 pub mod affinity;
 mod buffers;
 mod clock;
+mod direct;
+mod epoll;
 mod kernel;
 pub mod limits;
 mod listen;
 mod missing;
 mod operation;
+mod pages;
 mod reactor;
 mod remote;
 mod runtime;
@@ -30,6 +33,7 @@ mod uring;
 pub use acceptor::Acceptor;
 pub use buffers::{BufferSizes, Lease, Size};
 pub use clock::thread_cpu_time;
+pub use epoll::{Epoll, EpollOptions};
 pub use kernel::{Completion, End, Family, Kernel, Operation, Token, Wait};
 pub use listen::{ListenOptions, listen, probe_address, set_keepalive};
 pub use missing::Missing;

@@ -155,7 +155,7 @@ impl Reactor {
             waker: None,
             keep: Some(keep),
         });
-        let token = Token(u64::from(inner.generation) << 32 | index as u64);
+        let token = Token::new(index, inner.generation);
         // SAFETY: `keep` lies in the slot until the completion without `more`, so what the pointers name stays.
         unsafe { inner.kernel.start(token, operation) };
         token
@@ -163,7 +163,7 @@ impl Reactor {
 
     pub(super) fn poll_slot(&self, token: Token, cx: &mut Context<'_>) -> Poll<(Outcome, bool)> {
         let mut guard = self.inner.borrow_mut();
-        let (index, _) = split(token);
+        let index = token.slot();
         let slot = &mut guard.slots[index];
         let Some((result, buffer)) = slot.results.pop_front() else {
             if slot.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
@@ -181,7 +181,7 @@ impl Reactor {
 
     /// Asks the kernel to end an operation whose future still listens.
     pub(super) fn cancel(&self, token: Token) {
-        let (index, _) = split(token);
+        let index = token.slot();
         let inner = &mut *self.inner.borrow_mut();
         if !inner.slots[index].complete {
             inner.kernel.cancel(token);
@@ -190,7 +190,7 @@ impl Reactor {
 
     /// The future is gone: cancel, and give back what came or will come.
     pub(super) fn abandon(&self, token: Token) {
-        let (index, generation) = split(token);
+        let (index, generation) = (token.slot(), token.generation());
         let mut inner = self.inner.borrow_mut();
         let Some(slot) = inner.slots.get_mut(index).filter(|slot| slot.generation == generation) else { return };
         let (brings, results) = (slot.brings, std::mem::take(&mut slot.results));
@@ -236,7 +236,7 @@ impl Reactor {
     }
 
     fn complete(&self, completion: Completion) {
-        let (index, generation) = split(completion.token);
+        let (index, generation) = (completion.token.slot(), completion.token.generation());
         let mut inner = self.inner.borrow_mut();
         let Some(slot) = inner.slots.get_mut(index).filter(|slot| slot.generation == generation) else {
             debug_assert!(false, "a completion for no operation: {completion:?}");
@@ -279,8 +279,4 @@ impl Reactor {
     pub(super) async fn buffer_free(&self, size: Size) {
         self.pools[size.group() as usize].free().await;
     }
-}
-
-fn split(token: Token) -> (usize, u32) {
-    ((token.0 & u64::from(u32::MAX)) as usize, (token.0 >> 32) as u32)
 }

@@ -1,4 +1,4 @@
-//! The reactor over the real ring, with real sockets.
+//! The reactor over both real kernels, with real sockets: each test once over io_uring and once over epoll.
 
 use super::*;
 use std::cell::Cell;
@@ -7,12 +7,48 @@ use std::net::{TcpListener, TcpStream};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-fn options() -> RingOptions {
-    RingOptions { entries: 64, completions: 256, buffers: BufferSizes { small: (4, 1024), large: (2, 64 << 10) } }
+const BUFFERS: BufferSizes = BufferSizes { small: (4, 1024), large: (2, 64 << 10) };
+
+type Engine = fn() -> Runtime;
+
+fn over_io_uring() -> Runtime {
+    let options = RingOptions { entries: 64, completions: 256, buffers: BUFFERS };
+    Runtime::new(Box::new(Uring::new(options).unwrap()), 64)
 }
 
-fn runtime() -> Runtime {
-    Runtime::new(Box::new(Uring::new(options()).unwrap()), 64)
+fn over_epoll() -> Runtime {
+    // Few events and accepts a turn, so that tests come past these bounds.
+    let options = EpollOptions { events: 4, accepts: 2, buffers: BUFFERS };
+    Runtime::new(Box::new(Epoll::new(options).unwrap()), 64)
+}
+
+/// Each function once over each kernel.
+macro_rules! over_both {
+    ($($name:ident,)*) => {
+        mod on_io_uring {
+            $(#[test]
+            fn $name() {
+                super::$name(super::over_io_uring);
+            })*
+        }
+
+        mod on_epoll {
+            $(#[test]
+            fn $name() {
+                super::$name(super::over_epoll);
+            })*
+        }
+    };
+}
+
+over_both! {
+    bytes_come_and_go_and_the_end_is_told,
+    a_dropped_receive_is_cancelled_and_its_descriptor_closes,
+    more_receivers_than_buffers_all_get_their_bytes,
+    another_thread_wakes_the_loop,
+    a_refused_connect_is_an_error_and_a_taken_one_is_not,
+    timers_fire_in_order_and_dropped_ones_do_not,
+    a_runtime_that_ends_leaves_no_operation_in_flight,
 }
 
 /// Runs `task` to its end, at most ten seconds.
@@ -47,9 +83,8 @@ fn pair(runtime: &Runtime) -> (Socket, TcpStream) {
     (run(runtime, async move { acceptor.accept().await.unwrap() }), client)
 }
 
-#[test]
-fn bytes_come_and_go_and_the_end_is_told() {
-    let runtime = runtime();
+fn bytes_come_and_go_and_the_end_is_told(engine: Engine) {
+    let runtime = engine();
     let (socket, mut client) = pair(&runtime);
     client.write_all(b"hello").unwrap();
     client.shutdown(std::net::Shutdown::Write).unwrap();
@@ -67,9 +102,8 @@ fn bytes_come_and_go_and_the_end_is_told() {
     assert_eq!(answer, "answer");
 }
 
-#[test]
-fn a_dropped_receive_is_cancelled_and_its_descriptor_closes() {
-    let runtime = runtime();
+fn a_dropped_receive_is_cancelled_and_its_descriptor_closes(engine: Engine) {
+    let runtime = engine();
     let (socket, mut client) = pair(&runtime);
     let reactor = runtime.reactor().clone();
     run(&runtime, async move {
@@ -83,9 +117,8 @@ fn a_dropped_receive_is_cancelled_and_its_descriptor_closes() {
     assert_eq!(client.read(&mut [0; 1]).unwrap(), 0, "the socket was closed");
 }
 
-#[test]
-fn more_receivers_than_buffers_all_get_their_bytes() {
-    let runtime = runtime();
+fn more_receivers_than_buffers_all_get_their_bytes(engine: Engine) {
+    let runtime = engine();
     let pairs: Vec<_> = (0..32).map(|_| pair(&runtime)).collect();
     let (sockets, mut clients): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
     for (i, client) in clients.iter_mut().enumerate() {
@@ -112,9 +145,8 @@ fn more_receivers_than_buffers_all_get_their_bytes() {
     });
 }
 
-#[test]
-fn another_thread_wakes_the_loop() {
-    let runtime = runtime();
+fn another_thread_wakes_the_loop(engine: Engine) {
+    let runtime = engine();
     let remote = Remote::new().unwrap();
     let woken = remote.listen(runtime.reactor()).unwrap();
     let waker = remote.clone();
@@ -123,9 +155,8 @@ fn another_thread_wakes_the_loop() {
     thread.join().unwrap();
 }
 
-#[test]
-fn a_refused_connect_is_an_error_and_a_taken_one_is_not() {
-    let runtime = runtime();
+fn a_refused_connect_is_an_error_and_a_taken_one_is_not(engine: Engine) {
+    let runtime = engine();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let good = Address::Ip(listener.local_addr().unwrap());
     let bad = {
@@ -142,9 +173,8 @@ fn a_refused_connect_is_an_error_and_a_taken_one_is_not() {
     });
 }
 
-#[test]
-fn timers_fire_in_order_and_dropped_ones_do_not() {
-    let runtime = runtime();
+fn timers_fire_in_order_and_dropped_ones_do_not(engine: Engine) {
+    let runtime = engine();
     let reactor = runtime.reactor().clone();
     run(&runtime, async move {
         let start = reactor.now();
@@ -156,9 +186,8 @@ fn timers_fire_in_order_and_dropped_ones_do_not() {
     assert_eq!(runtime.reactor().timers().take_due(Instant::now()).len(), 0);
 }
 
-#[test]
-fn a_runtime_that_ends_leaves_no_operation_in_flight() {
-    let runtime = runtime();
+fn a_runtime_that_ends_leaves_no_operation_in_flight(engine: Engine) {
+    let runtime = engine();
     let (socket, client) = pair(&runtime);
     let reactor = runtime.reactor().clone();
     runtime.reactor().spawn(async move {

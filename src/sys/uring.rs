@@ -3,16 +3,16 @@
 mod memory;
 
 use super::buffers::BufferSizes;
+use super::direct;
 use super::kernel::{Completion, End, Family, Kernel, Operation, Token, Wait};
-use super::listen;
 use super::missing::Missing;
+use io_uring::register::{Probe, Restriction};
 use io_uring::types::{Fd, SubmitArgs, Timespec};
-use io_uring::{IoUring, cqueue, opcode, register::Restriction, squeue};
+use io_uring::{IoUring, cqueue, opcode, squeue};
 use memory::ProvidedBuffers;
-use socket2::{Domain, SockRef, Socket, Type};
 use std::io;
-use std::net::{Shutdown, SocketAddr};
-use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::net::SocketAddr;
+use std::os::fd::{IntoRawFd, RawFd};
 use std::time::{Duration, Instant, SystemTime};
 
 /// Sizes of a ring.
@@ -34,12 +34,14 @@ pub struct Uring {
 /// Completions of cancel requests themselves: nobody waits for them.
 const CANCEL_TOKEN: u64 = u64::MAX;
 
-/// Tells whether this machine can run workers, before anything is started.
+/// Tells whether this machine can run so many rings at once, before anything is started. One is entered too: a sandbox may
+/// allow to make rings and forbid to use them.
 ///
 /// # Errors
 /// What is missing and how to get it.
-pub fn probe(options: RingOptions) -> Result<(), Missing> {
-    Uring::new(options).map(|_| ())
+pub fn probe(options: RingOptions, rings: usize) -> Result<(), Missing> {
+    let mut rings = (0..rings.max(1)).map(|_| Uring::new(options)).collect::<Result<Vec<_>, _>>()?;
+    rings[0].turn(Wait::Not, &mut Vec::new()).map_err(|error| Missing::diagnose("io_uring_enter", &error))
 }
 
 impl Uring {
@@ -56,6 +58,11 @@ impl Uring {
             .setup_r_disabled()
             .build(options.entries)
             .map_err(at("io_uring_setup"))?;
+        let mut known = Probe::new();
+        ring.submitter().register_probe(&mut known).map_err(at("asking for the operations of the ring"))?;
+        if OPERATIONS.iter().any(|operation| !known.is_supported(*operation)) {
+            return Err(Missing::diagnose("the operations of the ring", &io::Error::from_raw_os_error(libc::EINVAL)));
+        }
         let group = |number, (count, bytes)| {
             ProvidedBuffers::register(&ring, number, count, bytes).map_err(at("registering receive buffers"))
         };
@@ -79,24 +86,31 @@ impl Uring {
     }
 }
 
-/// Only the operations that `start` and `cancel` use, no register call at all, no flag but buffer selection.
+/// What `start` and `cancel` use.
+const OPERATIONS: [u8; 6] = [
+    opcode::AcceptMulti::CODE,
+    opcode::Recv::CODE,
+    opcode::Send::CODE,
+    opcode::Connect::CODE,
+    opcode::Read::CODE,
+    opcode::AsyncCancel::CODE,
+];
+
+/// Only these operations, no register call at all, no flag but buffer selection.
 fn restrictions() -> Vec<Restriction> {
-    let operations = [
-        opcode::AcceptMulti::CODE,
-        opcode::Recv::CODE,
-        opcode::Send::CODE,
-        opcode::Connect::CODE,
-        opcode::Read::CODE,
-        opcode::AsyncCancel::CODE,
-    ];
     let flags = Restriction::sqe_flags_allowed(squeue::Flags::BUFFER_SELECT.bits());
-    operations.into_iter().map(Restriction::sqe_op).chain([flags]).collect()
+    OPERATIONS.into_iter().map(Restriction::sqe_op).chain([flags]).collect()
 }
 
 impl Kernel for Uring {
     unsafe fn start(&mut self, token: Token, operation: Operation) {
         let entry = match operation {
-            Operation::Accept { listener } => opcode::AcceptMulti::new(Fd(listener)).flags(libc::SOCK_CLOEXEC).build(),
+            Operation::Accept { listener } => {
+                // A listener that the other kernel had, in the process before this one, would not wait. It can fail only
+                // on what is no listener, and then the accept says so.
+                let _ = direct::set_waiting(listener, true);
+                opcode::AcceptMulti::new(Fd(listener)).flags(libc::SOCK_CLOEXEC).build()
+            }
             Operation::Receive { socket, group } => opcode::Recv::new(Fd(socket), std::ptr::null_mut(), 0)
                 .buf_group(group)
                 .build()
@@ -168,56 +182,34 @@ impl Kernel for Uring {
     }
 
     fn socket(&mut self, family: Family) -> io::Result<RawFd> {
-        let domain = match family {
-            Family::V4 => Domain::IPV4,
-            Family::V6 => Domain::IPV6,
-            Family::Unix => Domain::UNIX,
-        };
-        let socket = Socket::new(domain, Type::STREAM.cloexec(), None)?;
-        if family != Family::Unix {
-            socket.set_tcp_nodelay(true)?;
-        }
-        Ok(socket.into_raw_fd())
+        Ok(direct::socket(family)?.into_raw_fd())
     }
 
     fn accept_waiting(&mut self, listener: RawFd) -> io::Result<RawFd> {
-        with(listener, |listener| listen::accept_waiting(&listener))
+        direct::accept_waiting(listener)
     }
 
     fn begin_no_more(&mut self, listener: RawFd) -> io::Result<()> {
-        with(listener, |listener| listen::begin_no_more(&listener))
+        direct::begin_no_more(listener)
     }
 
     fn close(&mut self, file: RawFd) {
-        // SAFETY: the reactor owns the descriptor and calls this once, when no operation uses it.
-        drop(unsafe { OwnedFd::from_raw_fd(file) });
+        direct::close(file);
     }
 
     fn send_now(&mut self, socket: RawFd, bytes: &[u8]) -> io::Result<usize> {
-        with(socket, |socket| socket.send_with_flags(bytes, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL))
+        direct::send_now(socket, bytes)
     }
 
     fn shutdown_send(&mut self, socket: RawFd) -> io::Result<()> {
-        with(socket, |socket| socket.shutdown(Shutdown::Write))
+        direct::shutdown_send(socket)
     }
 
     fn reset_on_close(&mut self, socket: RawFd) {
-        // It can fail only on what is no socket.
-        let _ = with(socket, |socket| socket.set_linger(Some(Duration::ZERO)));
+        direct::reset_on_close(socket);
     }
 
     fn address(&mut self, socket: RawFd, end: End) -> io::Result<SocketAddr> {
-        let address = with(socket, |socket| match end {
-            End::Local => socket.local_addr(),
-            End::Peer => socket.peer_addr(),
-        })?;
-        address.as_socket().ok_or_else(|| io::ErrorKind::Unsupported.into())
+        direct::address(socket, end)
     }
-}
-
-/// A call on a descriptor that stays with its owner.
-fn with<T>(socket: RawFd, call: impl FnOnce(SockRef<'_>) -> T) -> T {
-    // SAFETY: the reactor calls with a descriptor that it holds open during the call.
-    let borrowed = unsafe { BorrowedFd::borrow_raw(socket) };
-    call(SockRef::from(&borrowed))
 }

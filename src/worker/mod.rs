@@ -6,6 +6,7 @@ mod accepting;
 pub mod audit_queue;
 mod backends;
 pub mod counters;
+mod engine;
 mod gauges;
 mod host;
 mod leaving;
@@ -23,6 +24,7 @@ mod simulation;
 
 pub use audit_queue::AuditQueue;
 pub use counters::Counters;
+pub use engine::Engine;
 pub use pool::Pool;
 pub use seen::{Sighting, Sightings};
 pub use sessions::{Presence, Question, Session};

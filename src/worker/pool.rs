@@ -3,12 +3,13 @@
 use super::accepting::{ListenKey, Listening, Parting};
 use super::audit_queue::AuditQueue;
 use super::counters::Counters;
+use super::engine::Engine;
 use super::gauges::Gauges;
 use super::seen::Sightings;
 use super::sessions::{Presence, Question};
 use super::snapshot::Snapshot;
 use super::start_error::StartError;
-use super::thread::{self, Command, Mailbox, Publication, RING, Setup, Shared};
+use super::thread::{self, Command, Mailbox, Publication, Setup, Shared};
 use crate::config::{Config, Cpus, Listener, Pin, limits};
 use crate::sys::{self, ListenOptions, affinity};
 use crate::trust::{Blocks, SharedChainCache};
@@ -22,6 +23,7 @@ use std::time::{Duration, Instant};
 /// The running workers.
 #[derive(Debug)]
 pub struct Pool {
+    engine: Engine,
     workers: Vec<RunningWorker>,
     /// Taken by whoever joins.
     threads: Mutex<Vec<JoinHandle<u64>>>,
@@ -55,7 +57,7 @@ impl Pool {
     pub fn start(snapshot: Arc<Snapshot>, audit: Option<Arc<AuditQueue>>, blocks: Blocks) -> Result<Pool, StartError> {
         let config = snapshot.config().clone();
         let cpus = choose_cpus(&config)?;
-        sys::probe(RING).map_err(StartError::Missing)?;
+        let engine = Engine::choose(config.runtime.engine, cpus.len())?;
         let (mut sockets, addresses) = bind(&config.listeners, &[], cpus.len())?;
         let counters: Vec<_> = cpus.iter().map(|_| Arc::new(Counters::for_config(&config))).collect();
         let gauges = gauges(&config, &[], &[]);
@@ -76,14 +78,14 @@ impl Pool {
             let ready = move |result| drop(sender.send(result));
             let thread = std::thread::Builder::new()
                 .name(format!("worker-{index}"))
-                .spawn(move || thread::run(setup, ready))
+                .spawn(move || thread::run(engine, setup, ready))
                 .map_err(|error| internal("starting a worker's thread", &error))?;
             workers.push(RunningWorker { mailbox });
             threads.push(thread);
         }
         drop(sender);
         let present = Mutex::new(Present { snapshot, counters, gauges, addresses });
-        let pool = Pool { workers, threads: Mutex::new(threads), blocks, present };
+        let pool = Pool { engine, workers, threads: Mutex::new(threads), blocks, present };
         for _ in 0..pool.workers.len() {
             let result = heard.recv().unwrap_or_else(|_| Err(internal("starting a worker", &"it ended at once")));
             if let Err(error) = result {
@@ -123,6 +125,11 @@ impl Pool {
             tracing::error!("a worker has not taken the new configuration in time; see /healthz");
         }
         Ok(())
+    }
+
+    /// What the workers stand on.
+    pub fn engine(&self) -> Engine {
+        self.engine
     }
 
     /// The addresses that are listened on, with their listener's name; port 0 is resolved.

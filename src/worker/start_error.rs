@@ -5,6 +5,10 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 
+/// They have no stable kind; by number on Linux.
+const ENFILE: i32 = 23;
+const EMFILE: i32 = 24;
+
 /// Sorted by what the operator can do about it.
 #[derive(Debug)]
 pub enum StartError {
@@ -54,6 +58,9 @@ impl fmt::Display for StartError {
                     ),
                     io::ErrorKind::AddrNotAvailable => {
                         write!(f, "no interface of this host has that address; `ip address` lists them")
+                    }
+                    _ if matches!(error.raw_os_error(), Some(EMFILE | ENFILE)) => {
+                        write!(f, "raise the limit of open files with `ulimit -n` or LimitNOFILE=")
                     }
                     _ => write!(f, "check the address and the host's network settings"),
                 }

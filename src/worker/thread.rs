@@ -1,8 +1,9 @@
-//! One worker's thread: ring, accept loops, commands, until it is told to end.
+//! One worker's thread: kernel, accept loops, commands, until it is told to end.
 
 use super::accepting::{Gate, Listening, Parting};
 use super::audit_queue::AuditQueue;
 use super::counters::Counters;
+use super::engine::Engine;
 use super::gauges::Gauges;
 use super::host::WorkerHost;
 use super::leaving;
@@ -13,7 +14,7 @@ use super::sessions::{self, Presence, Question};
 use super::snapshot::Snapshot;
 use super::start_error::StartError;
 use crate::config::limits;
-use crate::sys::{self, BufferSizes, Remote, RingOptions, Runtime, Uring, Woken};
+use crate::sys::{self, Remote, Runtime, Woken};
 use crate::tls::Environment;
 use crate::trust::{Blocks, LocalChainCache, SharedChainCache};
 use crate::wire::audit::CloseReason;
@@ -23,13 +24,6 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
-
-/// The sizes of every worker's ring.
-pub(super) const RING: RingOptions = RingOptions {
-    entries: limits::RING_ENTRIES,
-    completions: limits::RING_COMPLETIONS,
-    buffers: BufferSizes { small: limits::SMALL_BUFFERS, large: limits::LARGE_BUFFERS },
-};
 
 /// What the control thread asks of a worker.
 #[derive(Debug)]
@@ -110,14 +104,14 @@ pub(super) struct Setup {
 }
 
 /// Runs a worker to its end. `ready` hears once whether it started; the result is the number of connections cut.
-pub(super) fn run(setup: Setup, ready: impl FnOnce(Result<(), StartError>)) -> u64 {
+pub(super) fn run(engine: Engine, setup: Setup, ready: impl FnOnce(Result<(), StartError>)) -> u64 {
     if let Some(cpu) = setup.cpu
         && !sys::affinity::pin_to(cpu)
     {
         tracing::warn!(cpu, "this worker could not be pinned to its CPU; sched_setaffinity is refused");
     }
-    let runtime = match Uring::new(RING) {
-        Ok(uring) => Runtime::new(Box::new(uring), limits::TASKS_PER_TURN_MAX),
+    let runtime = match engine.kernel() {
+        Ok(kernel) => Runtime::new(kernel, limits::TASKS_PER_TURN_MAX),
         Err(missing) => {
             ready(Err(StartError::Missing(missing)));
             return 0;
@@ -177,7 +171,7 @@ impl Worker {
             }
         };
         if let Err(error) = runtime.run_until(over) {
-            tracing::error!(%error, "the ring of a worker failed; its connections are lost. Please report this");
+            tracing::error!(%error, "the loop of a worker failed; its connections are lost. Please report this");
         }
         self.host.table.borrow().len() as u64
     }

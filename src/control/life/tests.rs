@@ -61,7 +61,7 @@ fn a_run_that_drains_exits_0_and_its_audit_tells_start_and_stop() {
     assert_eq!(lines[1]["drained"], true);
     let ready = said.borrow().clone().unwrap().to_string();
     let expected = format!(
-        "ready listeners=public=127.0.0.1:8443;partners= workers=2 pid={} config=/etc/countersign/countersign.toml",
+        "ready listeners=public=127.0.0.1:8443;partners= workers=2 engine=epoll pid={} config=/etc/countersign/countersign.toml",
         std::process::id()
     );
     assert_eq!(ready, expected);

@@ -1,35 +1,10 @@
 //! A group of receive buffers shared with the kernel: a ring of descriptors and the memory they name.
 
+use super::super::pages::Pages;
 use io_uring::IoUring;
 use io_uring::types::BufRingEntry;
-use std::alloc::{Layout, handle_alloc_error};
 use std::io;
-use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, Ordering};
-
-const PAGE: usize = 4096;
-
-/// Zeroed, page-aligned memory of its own.
-struct Pages {
-    start: NonNull<u8>,
-    layout: Layout,
-}
-
-impl Pages {
-    fn new(bytes: usize) -> Pages {
-        let layout = Layout::from_size_align(bytes.max(1), PAGE).expect("buffer sizes are constants of the program");
-        // SAFETY: the layout has a size above zero.
-        let start = unsafe { std::alloc::alloc_zeroed(layout) };
-        Pages { start: NonNull::new(start).unwrap_or_else(|| handle_alloc_error(layout)), layout }
-    }
-}
-
-impl Drop for Pages {
-    fn drop(&mut self) {
-        // SAFETY: allocated with this layout by `new`.
-        unsafe { std::alloc::dealloc(self.start.as_ptr(), self.layout) };
-    }
-}
 
 /// The buffers of one group. Dropped after the ring that uses them (field order of the owner).
 pub(super) struct ProvidedBuffers {
@@ -47,7 +22,7 @@ impl ProvidedBuffers {
         let entries = Pages::new(usize::from(count) * size_of::<BufRingEntry>());
         let memory = Pages::new(usize::from(count) * bytes);
         let mut buffers = ProvidedBuffers { entries, memory, bytes, count, tail: 0 };
-        let address = buffers.entries.start.as_ptr() as u64;
+        let address = buffers.entries.start().as_ptr() as u64;
         // SAFETY: page-aligned memory for `count` entries, which lives until after the ring is closed.
         unsafe { ring.submitter().register_buf_ring_with_flags(address, count, number, 0) }?;
         (0..count).for_each(|buffer| buffers.recycle(buffer));
@@ -61,13 +36,13 @@ impl ProvidedBuffers {
     pub fn buffer(&mut self, buffer: u16) -> (*mut u8, usize) {
         assert!(buffer < self.count, "the kernel names its own buffers");
         // SAFETY: within the allocation, by the assertion above.
-        (unsafe { self.memory.start.as_ptr().add(usize::from(buffer) * self.bytes) }, self.bytes)
+        (unsafe { self.memory.start().as_ptr().add(usize::from(buffer) * self.bytes) }, self.bytes)
     }
 
     pub fn recycle(&mut self, buffer: u16) {
         let (address, bytes) = self.buffer(buffer);
         let place = usize::from(self.tail & (self.count - 1));
-        let first = self.entries.start.as_ptr().cast::<BufRingEntry>();
+        let first = self.entries.start().as_ptr().cast::<BufRingEntry>();
         // SAFETY: `place` is below `count`, the number of entries allocated.
         let entry = unsafe { first.add(place) };
         // SAFETY: the kernel reads entries only up to the tail, which moves past this one below.

@@ -8,7 +8,7 @@
 
 use super::siege::{Bounds, Siege};
 use crate::world::World;
-use crate::world::backend::{echo, refusing_address};
+use crate::world::backend::{Backend, echo, refusing_address};
 use crate::world::client::{ClientSpec, Ending};
 use crate::world::config::ConfigText;
 use crate::world::process::{Output, needs, run};
@@ -41,9 +41,10 @@ fn filtered(world: &World, errno: &str) -> Command {
     command
 }
 
+/// A world whose configuration insists on io_uring.
 fn world() -> World {
     let world = World::new();
-    ConfigText::new("127.0.0.1:9").write(world.path());
+    ConfigText::new("127.0.0.1:9").replace_runtime("engine = \"io_uring\"").write(world.path());
     world
 }
 
@@ -56,7 +57,7 @@ fn assert_lacks(output: &Output, told: &[&str]) {
 }
 
 #[test]
-fn a_sandbox_that_forbids_io_uring_exits_71_and_says_what_to_allow() {
+fn a_sandbox_that_forbids_an_io_uring_that_is_insisted_on_exits_71_and_says_what_to_allow() {
     if !needs("python3") {
         return;
     }
@@ -70,7 +71,46 @@ fn a_sandbox_that_forbids_io_uring_exits_71_and_says_what_to_allow() {
 }
 
 #[test]
-fn io_uring_switched_off_by_the_sysctl_exits_71_and_names_the_sysctl() {
+fn a_sandbox_that_forbids_io_uring_is_served_in_over_epoll_and_told_why() {
+    if !needs("python3") {
+        return;
+    }
+    let cases = [("1", "seccomp"), ("38", "no io_uring"), ("12", "RLIMIT_MEMLOCK"), ("22", "Linux 6.1")];
+    for (errno, why) in cases {
+        let world = World::new();
+        let backend = Backend::tcp(echo());
+        ConfigText::new(&backend.server).replace_runtime("engine = \"auto\"").admin().write(world.path());
+        let server = Server::from_command(world.path(), &mut filtered(&world, errno));
+        assert_eq!(server.ready_value("engine"), Some("epoll"));
+        let log = server.process.stderr.all();
+        let warning = log.iter().find(|line| line.contains("WARN") && line.contains("io_uring cannot be used"));
+        assert!(warning.is_some_and(|line| line.contains(why) && line.contains("engine = \"epoll\"")), "{log:?}");
+        ClientSpec::new(&world.pki).connect(server.address()).echo(&[7; 100_000]).unwrap();
+        assert_eq!(server.ctl_json(&["status"])["engine"], "epoll");
+        assert_eq!(server.stop(), 0);
+    }
+}
+
+#[test]
+fn epoll_that_is_asked_for_serves_without_a_look_at_io_uring() {
+    if !needs("python3") {
+        return;
+    }
+    let world = World::new();
+    let backend = Backend::tcp(echo());
+    ConfigText::new(&backend.server).replace_runtime("engine = \"epoll\"").write(world.path());
+    // What would answer with this number ends the process instead.
+    let mut command = Command::new("python3");
+    let deadly = FILTER.replace("0x00050000 | int(sys.argv[1])", "0x80000000");
+    command.current_dir(world.path()).args(["-c", &deadly, "0"]).arg(binary()).args(["run", "-c", "countersign.toml"]);
+    let server = Server::from_command(world.path(), &mut command);
+    assert!(!server.process.stderr.text().contains("io_uring"), "{}", server.process.stderr.text());
+    ClientSpec::new(&world.pki).connect(server.address()).echo(b"not a word of it").unwrap();
+    assert_eq!(server.stop(), 0);
+}
+
+#[test]
+fn an_io_uring_that_is_insisted_on_and_switched_off_by_the_sysctl_exits_71_and_names_the_sysctl() {
     let root = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").unwrap()) == 0;
     if !needs("python3") || !needs("unshare") {
         return;

@@ -134,10 +134,13 @@ impl ConfigText {
         self
     }
 
-    /// The whole text.
+    /// The whole text. `COUNTERSIGN_ENGINE` says what serves where the test does not.
     pub fn render(&self) -> String {
         let mut text = format!("{}\n", self.top);
         table(&mut text, "[runtime]", &self.runtime);
+        if let (Ok(engine), false) = (std::env::var("COUNTERSIGN_ENGINE"), self.runtime.contains("engine =")) {
+            writeln!(text, "engine = \"{engine}\"").unwrap();
+        }
         if let Some(admin) = &self.admin {
             table(&mut text, "[admin]", admin);
         }
