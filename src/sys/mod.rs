@@ -45,4 +45,6 @@ pub use timers::Sleep;
 pub use uring::{RingOptions, Uring, probe};
 
 #[cfg(test)]
+mod canary;
+#[cfg(test)]
 mod tests;

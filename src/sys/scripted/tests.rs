@@ -8,6 +8,11 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
 
+/// Seeds of the long loops. Miri is a thousand times slower, and looks for something else.
+const SEEDS: u64 = if cfg!(miri) { 2 } else { 300 };
+/// Bytes that each client sends.
+const MESSAGE: usize = if cfg!(miri) { 600 } else { 2000 };
+
 const BUFFERS: BufferSizes = BufferSizes { small: (4, 256), large: (2, 1024) };
 
 fn net(seed: u64, faults: Faults) -> Net {
@@ -72,7 +77,7 @@ fn echo_run(seed: u64, faults: Faults) -> (Vec<Vec<u8>>, Vec<String>) {
     runtime.reactor().spawn(accept_and_echo(runtime.reactor().clone(), acceptor, CLIENTS));
     let came = Rc::new(RefCell::new(Vec::new()));
     for number in 0..CLIENTS {
-        let message = (0..2000).map(|i| (i * 7 + number) as u8).collect();
+        let message = (0..MESSAGE).map(|i| (i * 7 + number) as u8).collect();
         net.spawn(client(net.clone(), message, came.clone()));
     }
     let result = runtime.run_until(|| net.tasks() == 0 || net.now() > Duration::from_secs(600));
@@ -86,14 +91,14 @@ fn echo_run(seed: u64, faults: Faults) -> (Vec<Vec<u8>>, Vec<String>) {
 
 #[test]
 fn an_echo_is_whole_under_every_harmless_fault() {
-    for seed in 0..300 {
+    for seed in 0..SEEDS {
         let (came, violations) = echo_run(seed, Faults::harmless(&mut Dice::new(seed)));
         assert_eq!(violations, Vec::<String>::new(), "seed {seed}");
         let firsts: Vec<u8> = came.iter().map(|bytes| bytes[0]).collect();
         assert_eq!(came.len(), 3, "seed {seed}: {firsts:?}");
         for bytes in came {
             let number = usize::from(bytes[0]);
-            let whole: Vec<u8> = (0..2000).map(|i| (i * 7 + number) as u8).collect();
+            let whole: Vec<u8> = (0..MESSAGE).map(|i| (i * 7 + number) as u8).collect();
             assert!(bytes == whole, "seed {seed}: bytes changed");
         }
     }
@@ -106,7 +111,7 @@ fn a_seed_repeats_itself() {
         let runtime = Runtime::new(net.kernel(), 16);
         let acceptor = Acceptor::new(runtime.reactor(), net.listen(address(443)).unwrap());
         runtime.reactor().spawn(accept_and_echo(runtime.reactor().clone(), acceptor, 1));
-        net.spawn(client(net.clone(), vec![1; 5000], Rc::default()));
+        net.spawn(client(net.clone(), vec![1; MESSAGE], Rc::default()));
         runtime.run_until(|| net.tasks() == 0).unwrap();
         (net.now(), net.turns())
     };
