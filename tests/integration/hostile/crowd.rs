@@ -61,7 +61,11 @@ fn a_thousand_half_open_handshakes_are_reaped_by_the_deadline_however_they_dribb
         }
         crowd.push(tcp);
     }
-    assert!(until(SOON, || in_flight(&siege) >= HALF_OPEN as f64 * 0.9), "only {} in flight", in_flight(&siege));
+    // Where making them took too long, the first are reaped already.
+    if start.elapsed() < TIMEOUT / 2 {
+        let most = until(TIMEOUT / 2, || in_flight(&siege) >= HALF_OPEN as f64 * 0.9);
+        assert!(most, "only {} in flight", in_flight(&siege));
+    }
     let mut next = vec![1; HALF_OPEN];
     reaped(crowd, start, |index, tcp| {
         // A byte now and then buys no time. The last one is never sent.
@@ -120,9 +124,9 @@ fn readers_that_do_not_read_cost_their_backend_time_and_the_server_no_memory() {
     assert!(still, "bytes go on moving to nobody");
     let (cpu, start) = (siege.cpu(), Instant::now());
     std::thread::sleep(Duration::from_secs(1));
-    let spent = siege.cpu() - cpu;
-    println!("{spent:?} of CPU in {:?} with forty readers that do not read", start.elapsed());
-    assert!(spent < Duration::from_millis(800), "{spent:?} of CPU in a second of standing still");
+    let (spent, passed) = (siege.cpu() - cpu, start.elapsed());
+    println!("{spent:?} of CPU in {passed:?} with forty readers that do not read");
+    assert!(spent < passed.mul_f64(0.8), "{spent:?} of CPU in {passed:?} of standing still");
     readers.into_iter().for_each(Raw::reset);
     siege.end("readers that do not read", &Bounds { cpu: Duration::from_secs(15), memory_kib: 64 << 10 });
 }
