@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::load::compare::args::CompareArgs;
 use crate::load::{limits, units};
 
 /// Measure a TLS server that asks its clients for certificates.
@@ -33,8 +34,8 @@ pub enum Command {
     Idle(IdleArgs),
     /// A scenario file with shares of new, resumed, slow and hostile clients (not yet supported)
     Mix(PendingArgs),
-    /// This program's server and the peers found on the machine, side by side (not yet supported)
-    Compare(PendingArgs),
+    /// Countersign and the peers found on this machine, side by side
+    Compare(CompareArgs),
     /// The plain server to stand behind what is measured: echo, sink, stream or HTTP
     Backend(BackendArgs),
     /// Make the throw-away PKI and say how the server should use it
@@ -42,7 +43,7 @@ pub enum Command {
 }
 
 /// What is measured, and as whom.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub struct TargetArgs {
     /// Where the TLS server listens: HOST:PORT
     #[arg(value_name = "TARGET", required_unless_present = "target_option")]

@@ -60,6 +60,8 @@ pub trait Observer {
     fn prepared(&mut self) {}
     /// The warm-up is over: counting starts now.
     fn measuring(&mut self) {}
+    /// The last operation is done, and no connection has been ended for it: what follows is no part of the measurement.
+    fn measured(&mut self) {}
 }
 
 /// How far a run is.
@@ -91,6 +93,7 @@ pub fn run<S: Scenario>(
     let scenario = Arc::new(scenario);
     let remaining = Arc::new(Remaining::new(bounds.count));
     let (start, started) = watch::channel(None::<Window>);
+    let (close, closing) = watch::channel(false);
     let (finish, finished) = mpsc::channel();
     let mut lives = Vec::new();
     for index in 0..plan.threads {
@@ -100,6 +103,7 @@ pub fn run<S: Scenario>(
             live: Arc::default(),
             bounds: bounds.clone(),
             started: started.clone(),
+            closing: closing.clone(),
             remaining: remaining.clone(),
             stop: stop.clone(),
         };
@@ -118,7 +122,8 @@ pub fn run<S: Scenario>(
     observer.prepared();
     let window = window(bounds);
     start.send_replace(Some(window));
-    observe(window, &lives, &finished, &mut reports, observer)?;
+    let crew = Crew { lives: &lives, lanes: plan.connections as u64, finished: &finished, close: &close };
+    observe(&crew, window, bounds, &mut reports, observer)?;
     Ok(total(window, bounds, reports))
 }
 
@@ -146,25 +151,56 @@ fn prepare(
     Ok(())
 }
 
+/// The threads of a run, as the main thread sees them.
+struct Crew<'a> {
+    lives: &'a [Arc<Live>],
+    lanes: u64,
+    finished: &'a mpsc::Receiver<Result<Report, Refusal>>,
+    /// Lets the lanes end their connections.
+    close: &'a watch::Sender<bool>,
+}
+
+impl Crew<'_> {
+    /// Whether no lane will do another operation.
+    fn settled(&self) -> bool {
+        self.lives.iter().map(|l| l.settled.value()).sum::<u64>() >= self.lanes
+    }
+}
+
 /// Looks on until every thread has reported.
 fn observe(
+    crew: &Crew<'_>,
     window: Window,
-    lives: &[Arc<Live>],
-    finished: &mpsc::Receiver<Result<Report, Refusal>>,
+    bounds: &Bounds,
     reports: &mut Vec<Report>,
     observer: &mut dyn Observer,
 ) -> Result<(), Refusal> {
-    let mut measuring = false;
-    while reports.len() < lives.len() {
+    let (mut measuring, mut measured) = (false, false);
+    while reports.len() < crew.lives.len() {
         let now = Instant::now();
         if !measuring && now >= window.measure_from {
             measuring = true;
             observer.measuring();
         }
-        let until = if measuring { limits::PROGRESS_TICK } else { window.measure_from - now };
-        match finished.recv_timeout(until.min(limits::PROGRESS_TICK)) {
+        if !measured && crew.settled() {
+            measured = true;
+            observer.measured();
+            crew.close.send_replace(true);
+        }
+        let until = match () {
+            () if measured => limits::PROGRESS_TICK,
+            () if !measuring => window.measure_from - now,
+            // A count may be reached at any moment.
+            () if bounds.count.is_some() || now >= window.end => limits::SETTLE_TICK,
+            () => window.end - now,
+        };
+        match crew.finished.recv_timeout(until.min(limits::PROGRESS_TICK)) {
             Ok(report) => reports.push(report?),
-            Err(mpsc::RecvTimeoutError::Timeout) => observer.progress(&Progress { lives, window: Some(window) }),
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                if until >= limits::PROGRESS_TICK {
+                    observer.progress(&Progress { lives: crew.lives, window: Some(window) });
+                }
+            }
             Err(mpsc::RecvTimeoutError::Disconnected) => return Err(lost()),
         }
     }
@@ -218,6 +254,7 @@ struct Seat {
     live: Arc<Live>,
     bounds: Bounds,
     started: watch::Receiver<Option<Window>>,
+    closing: watch::Receiver<bool>,
     remaining: Arc<Remaining>,
     stop: Stop,
 }
@@ -234,7 +271,10 @@ impl Seat {
             let lanes = (self.index..self.plan.connections).step_by(self.plan.threads);
             let (pace, paced) = watch::channel(None::<Rc<Pace>>);
             let handles: Vec<_> = lanes
-                .map(|n| tokio_uring::spawn(lane(scenario.lane(&worker, n), worker.clone(), paced.clone())))
+                .map(|n| {
+                    let work = scenario.lane(&worker, n);
+                    tokio_uring::spawn(lane(work, worker.clone(), paced.clone(), self.closing.clone()))
+                })
                 .collect();
             let mut started = self.started.clone();
             let window = match started.wait_for(Option::is_some).await {
@@ -275,7 +315,12 @@ impl Seat {
 }
 
 /// One lane, from its preparation to its end.
-async fn lane<W: Work>(mut work: W, worker: Rc<Worker>, mut paced: watch::Receiver<Option<Rc<Pace>>>) {
+async fn lane<W: Work>(
+    mut work: W,
+    worker: Rc<Worker>,
+    mut paced: watch::Receiver<Option<Rc<Pace>>>,
+    mut closing: watch::Receiver<bool>,
+) {
     {
         let _ramp = worker.ramp.acquire().await;
         let begun = Instant::now();
@@ -301,6 +346,9 @@ async fn lane<W: Work>(mut work: W, worker: Rc<Worker>, mut paced: watch::Receiv
             tokio::time::sleep(limits::ERROR_PAUSE).await;
         }
     }
+    worker.live.settled.increment();
+    // The sender is gone only where the run was given up.
+    let _ = closing.wait_for(|close| *close).await;
     work.finish().await;
 }
 

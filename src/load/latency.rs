@@ -44,6 +44,20 @@ impl Latencies {
         self.0.value_at_percentile(percentile).min(self.0.max())
     }
 
+    /// The latencies at rising percentiles, for a plot.
+    pub fn curve(&self) -> Vec<Point> {
+        if self.is_empty() {
+            return Vec::new();
+        }
+        // A percentile that fewer than one in all would exceed is the maximum under another name.
+        let known = |percentile: &f64| (100.0 - percentile) / 100.0 * self.len() as f64 >= 1.0;
+        CURVE
+            .into_iter()
+            .filter(known)
+            .map(|percentile| Point { percentile, us: self.percentile(percentile) })
+            .collect()
+    }
+
     pub fn summary(&self) -> Option<Summary> {
         if self.is_empty() {
             return None;
@@ -51,6 +65,17 @@ impl Latencies {
         let [p50, p75, p90, p99, p99_9, p99_99] = PERCENTILES.map(|p| self.percentile(p));
         Some(Summary { min: self.0.min(), mean: self.0.mean(), p50, p75, p90, p99, p99_9, p99_99, max: self.0.max() })
     }
+}
+
+/// The percentiles of a curve.
+const CURVE: [f64; 16] =
+    [0.0, 10.0, 25.0, 50.0, 60.0, 75.0, 85.0, 90.0, 95.0, 97.5, 99.0, 99.5, 99.75, 99.9, 99.95, 99.99];
+
+/// One point of a latency curve.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Point {
+    pub percentile: f64,
+    pub us: u64,
 }
 
 /// Percentiles in microseconds.

@@ -20,6 +20,8 @@ pub const ERROR_PAUSE: Duration = Duration::from_millis(10);
 pub const WATCH_TICK: Duration = Duration::from_millis(50);
 /// How often the main thread looks at the run and draws the progress line.
 pub const PROGRESS_TICK: Duration = Duration::from_millis(250);
+/// How often the main thread looks whether the last operation is done.
+pub const SETTLE_TICK: Duration = Duration::from_millis(2);
 /// The pacer wakes at most this often; slots due within one nap are released together.
 pub const PACER_NAP_MIN: Duration = Duration::from_micros(50);
 /// The pacer looks this often whether the run was cut short.
@@ -79,3 +81,22 @@ pub const WAIT_SHARE_NOTED: f64 = 0.05;
 pub const STEAL_SHARE_NOTED: f64 = 0.01;
 /// An open-loop run whose starts were later than this at the 99th percentile says so.
 pub const START_LAG_NOTED: Duration = Duration::from_millis(2);
+
+/// The floor measures each operation for this long.
+pub const FLOOR_TIME: Duration = Duration::from_millis(15);
+/// Slices of a comparison that run before any agreement counts.
+pub const COMPARE_SLICES_MIN: u32 = 5;
+/// Slices that need a fresh process are few.
+pub const COMPARE_IDLE_SLICES_MAX: u32 = 3;
+/// The time between the samples of CPU over the time that operations were counted in; outside this a slice is repeated.
+pub const COMPARE_SAMPLED: std::ops::RangeInclusive<f64> = 0.93..=1.07;
+/// How often a slice that was disturbed is repeated, each time twice as long, before it is taken as it is.
+pub const COMPARE_REPEATS: u32 = 3;
+/// Before each slice is measured.
+pub const COMPARE_WARMUP: Duration = Duration::from_millis(200);
+/// A program under test has to listen within this time.
+pub const COMPARE_START: Duration = Duration::from_secs(15);
+/// A program under test that was asked to end has this long, before it is killed.
+pub const COMPARE_END: Duration = Duration::from_secs(2);
+/// Most connections that `compare --idle` holds.
+pub const COMPARE_IDLE_MAX: i64 = 100_000;

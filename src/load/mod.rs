@@ -17,9 +17,11 @@ pub mod args;
 pub mod backend;
 pub mod bulk;
 pub mod client;
+pub mod compare;
 pub mod connection;
 pub mod drive;
 pub mod failure;
+pub mod floor;
 pub mod handshake;
 pub mod http;
 pub mod idle;
@@ -88,9 +90,7 @@ fn dispatch(command: args::Command) -> Result<u8, Refusal> {
             Ok(exit::OK)
         }
         Command::Mix(_) => Err(Refusal::usage("mix is not yet supported; handshake, request, bulk and idle are")),
-        Command::Compare(_) => Err(Refusal::usage(
-            "compare is not yet supported; run the same scenario with --pid against each server in turn",
-        )),
+        Command::Compare(args) => compare::compare(&args),
     }
 }
 

@@ -65,30 +65,7 @@ impl Family {
 
     /// Looks now.
     pub fn sample(&self) -> Sample {
-        let mut sample = Sample {
-            at: Instant::now(),
-            processes: 0,
-            user_ticks: 0,
-            system_ticks: 0,
-            threads: BTreeMap::new(),
-            memory: Memory::default(),
-        };
-        for pid in self.members() {
-            let Some(stat) = read(&format!("/proc/{pid}/stat")).and_then(|text| Stat::parse(&text)) else { continue };
-            sample.processes += 1;
-            sample.user_ticks += stat.user_ticks;
-            sample.system_ticks += stat.system_ticks;
-            let memory = memory(pid);
-            sample.memory.rss += memory.rss;
-            sample.memory.pss += memory.pss;
-            for thread in numbers_in(&format!("/proc/{pid}/task")) {
-                let schedule = read(&format!("/proc/{pid}/task/{thread}/schedstat")).and_then(|t| Schedule::parse(&t));
-                if let Some(schedule) = schedule {
-                    sample.threads.insert(thread, schedule.run_nanos);
-                }
-            }
-        }
-        sample
+        Sample::of(self.members())
     }
 
     /// The process and its descendants, found by their parents.
@@ -117,6 +94,42 @@ fn descendants(root: u32, parents: &[(u32, u32)]) -> BTreeSet<u32> {
 }
 
 impl Sample {
+    /// This program's own threads, its children not counted.
+    pub fn of_this_process() -> Sample {
+        Sample::of([std::process::id()])
+    }
+
+    fn of(processes: impl IntoIterator<Item = u32>) -> Sample {
+        let mut sample = Sample {
+            at: Instant::now(),
+            processes: 0,
+            user_ticks: 0,
+            system_ticks: 0,
+            threads: BTreeMap::new(),
+            memory: Memory::default(),
+        };
+        for pid in processes {
+            let Some(stat) = read(&format!("/proc/{pid}/stat")).and_then(|text| Stat::parse(&text)) else { continue };
+            sample.processes += 1;
+            sample.user_ticks += stat.user_ticks;
+            sample.system_ticks += stat.system_ticks;
+            let memory = memory(pid);
+            sample.memory.rss += memory.rss;
+            sample.memory.pss += memory.pss;
+            for thread in numbers_in(&format!("/proc/{pid}/task")) {
+                let schedule = read(&format!("/proc/{pid}/task/{thread}/schedstat")).and_then(|t| Schedule::parse(&t));
+                if let Some(schedule) = schedule {
+                    sample.threads.insert(thread, schedule.run_nanos);
+                }
+            }
+        }
+        sample
+    }
+
+    pub fn seconds_since(&self, before: &Sample) -> f64 {
+        self.at.saturating_duration_since(before.at).as_secs_f64()
+    }
+
     /// What was used since `before`.
     pub fn since(&self, before: &Sample) -> Usage {
         let ticks = |n: u64| n as f64 / TICKS_PER_SECOND;

@@ -7,8 +7,9 @@ use serde::Serialize;
 
 use crate::load::connection::Negotiated;
 use crate::load::drive::LoopKind;
-use crate::load::latency::Summary;
+use crate::load::latency::{Point, Summary};
 use crate::load::process::{Memory, ThreadUse, Usage};
+use crate::load::run::Publish;
 use crate::load::units;
 
 /// Everything a run reports. The JSON form is this, field by field; times are in the unit that the name ends with.
@@ -38,6 +39,7 @@ pub struct Report {
     pub not_begun: u64,
     pub closed_late: u64,
     pub latency_us: Option<Summary>,
+    pub latency_curve: Vec<Point>,
     /// Open loop: how late operations began, by the harness's fault or for want of a free connection.
     pub start_lag_us: Option<Summary>,
     pub server: Option<Server>,
@@ -115,13 +117,13 @@ pub struct Harness {
     pub was_bottleneck: bool,
 }
 
-impl Report {
-    pub fn json(&self) -> String {
+impl Publish for Report {
+    fn json(&self) -> String {
         let text = serde_json::to_string_pretty(self).expect("plain data with string keys");
         text + "\n"
     }
 
-    pub fn table(&self) -> String {
+    fn table(&self) -> String {
         let mut table = Table::default();
         self.head(&mut table);
         self.speed(&mut table);
@@ -133,7 +135,9 @@ impl Report {
         }
         table.0
     }
+}
 
+impl Report {
     fn head(&self, table: &mut Table) {
         let settings = &self.settings;
         let (n, threads) = (settings.connections, settings.threads);
@@ -307,6 +311,7 @@ mod tests {
             not_begun: 0,
             closed_late: 0,
             latency_us: None,
+            latency_curve: Vec::new(),
             start_lag_us: None,
             server: Some(Server {
                 pid: 1,

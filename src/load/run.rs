@@ -4,7 +4,6 @@ use std::fs;
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use crate::load::args::{BulkArgs, HandshakeArgs, IdleArgs, RequestArgs, RunArgs, TargetArgs};
 use crate::load::bulk::{self, Bulk};
@@ -13,11 +12,10 @@ use crate::load::connection::Acceptance;
 use crate::load::drive::{self, Bounds, LoopKind, Observer, Outcome, Progress, Scenario};
 use crate::load::handshake::{Handshakes, Kind};
 use crate::load::idle::Idle;
-use crate::load::pace::{Stop, Window};
+use crate::load::pace::Stop;
 use crate::load::pki::Pki;
 use crate::load::probe::{self, Findings};
 use crate::load::process::{Family, Machine, Sample};
-use crate::load::report::Report;
 use crate::load::request::{Protocol, Requests};
 use crate::load::summary::{self, Observations};
 use crate::load::target::{Reach, Target};
@@ -100,7 +98,7 @@ impl Setup {
         if run.html.is_some() {
             return Err(Refusal::usage("--html is not yet supported; --json FILE has the same figures"));
         }
-        if let Some(path) = run.json.as_ref().filter(|path| path.as_path() != Path::new("-")) {
+        if let Some(path) = &run.json {
             writable(path)?;
         }
         let written = target.target.as_deref().or(target.target_option.as_deref()).unwrap_or_default();
@@ -176,7 +174,7 @@ fn threads(run: &RunArgs, connections: usize) -> usize {
 }
 
 /// Room for the connections and what else is open; a note where there is not.
-fn descriptors(connections: usize) -> Result<Vec<String>, Refusal> {
+pub fn descriptors(connections: usize) -> Result<Vec<String>, Refusal> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let wanted = connections as u64 + 512;
@@ -193,7 +191,14 @@ fn descriptors(connections: usize) -> Result<Vec<String>, Refusal> {
     ))
 }
 
-fn publish(report: &Report, json: Option<&Path>) -> Result<(), Refusal> {
+/// A report in its forms.
+pub trait Publish {
+    fn json(&self) -> String;
+    fn table(&self) -> String;
+}
+
+/// Prints the table, or JSON where "-" was named, and writes the file.
+pub fn publish(report: &impl Publish, json: Option<&Path>) -> Result<(), Refusal> {
     match json {
         Some(path) if path == Path::new("-") => print(&report.json()),
         Some(path) => {
@@ -206,7 +211,10 @@ fn publish(report: &Report, json: Option<&Path>) -> Result<(), Refusal> {
 }
 
 /// Finds out before the run, not after it, that its report cannot be written.
-fn writable(path: &Path) -> Result<(), Refusal> {
+pub fn writable(path: &Path) -> Result<(), Refusal> {
+    if path == Path::new("-") {
+        return Ok(());
+    }
     let opened = fs::OpenOptions::new().append(true).create(true).open(path);
     opened.map(drop).map_err(|e| unwritable(path, &e))
 }
@@ -214,7 +222,7 @@ fn writable(path: &Path) -> Result<(), Refusal> {
 fn unwritable(path: &Path, error: &std::io::Error) -> Refusal {
     let denied = error.kind() == std::io::ErrorKind::PermissionDenied;
     let code = if denied { exit::PERMISSION } else { exit::CONFIG };
-    Refusal::new(code, format!("--json {}: {error}; name a file that can be written", path.display()))
+    Refusal::new(code, format!("{}: {error}; name a file that can be written", path.display()))
 }
 
 /// A reader that went away is no reason to panic.
@@ -259,13 +267,6 @@ impl<'a> Watcher<'a> {
 
 impl Observer for Watcher<'_> {
     fn progress(&mut self, progress: &Progress<'_>) {
-        // Memory with everything open is looked at as late as possible: allocators settle.
-        let early = |w: Window| w.end.saturating_duration_since(Instant::now()) > Duration::from_millis(300);
-        if self.setup.bounds.loop_kind == LoopKind::Hold && progress.window.is_some_and(early) {
-            self.seen.open = self.sample();
-            // What follows is the end of all connections, which is no part of holding them.
-            self.seen.after = self.seen.open.clone();
-        }
         if !self.terminal {
             return;
         }
@@ -293,5 +294,13 @@ impl Observer for Watcher<'_> {
     fn measuring(&mut self) {
         self.seen.machine = Machine::now();
         self.seen.start = self.sample();
+    }
+
+    fn measured(&mut self) {
+        self.seen.after = self.sample();
+        // Memory with everything open is looked at as late as possible: allocators settle.
+        if self.setup.bounds.loop_kind == LoopKind::Hold {
+            self.seen.open = self.seen.after.clone();
+        }
     }
 }

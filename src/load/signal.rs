@@ -6,7 +6,7 @@ use crate::load::pace::Stop;
 use crate::load::{Refusal, exit};
 
 /// The usual status of a program that ended at SIGINT.
-const INTERRUPTED: i32 = 130;
+pub const INTERRUPTED: i32 = 130;
 
 /// Sets `stop` at the first SIGINT or SIGTERM, and exits at the second.
 pub fn stop_at_interrupt(stop: &Stop) -> Result<(), Refusal> {

@@ -65,6 +65,7 @@ pub fn report(setup: &Setup, outcome: &Outcome, seen: &Observations) -> Report {
         not_begun: tally.not_begun,
         closed_late: tally.closed_late,
         latency_us: latencies.summary(),
+        latency_curve: latencies.curve(),
         start_lag_us: if matches!(bounds.loop_kind, LoopKind::Open(_)) { tally.start_lag.summary() } else { None },
         server: server(setup, tally, operations, seen),
         notes: notes(setup, outcome, &harness, seen),

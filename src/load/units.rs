@@ -93,6 +93,12 @@ pub fn rate(text: &str) -> Result<f64, String> {
     Ok(rate)
 }
 
+/// The name that was probably meant.
+pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    let near = |one: &&str| strsim::jaro_winkler(&name.to_lowercase(), one);
+    known.iter().copied().filter(|one| near(one) > 0.7).max_by(|a, b| near(a).total_cmp(&near(b)))
+}
+
 /// A length of time for people: three digits and the unit that fits.
 pub fn micros(value: f64) -> String {
     match value {

@@ -47,6 +47,8 @@ pub struct Live {
     pub done: Counter,
     pub failed: Counter,
     pub bytes: Counter,
+    /// Lanes that have done their last operation.
+    pub settled: Counter,
 }
 
 /// One thread's share of a run.

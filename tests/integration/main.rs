@@ -22,6 +22,7 @@ mod integrity;
 mod interop;
 mod layering;
 mod limits;
+mod load_compare;
 mod many_connections;
 mod path_bomb;
 mod pki_tool;
