@@ -238,5 +238,9 @@ pub const CLIENTS_ANSWER_TIME_MAX: Duration = Duration::from_millis(500);
 pub const CLIENT_TEXT_BYTES_MAX: usize = 256;
 /// Clients whose certificate's end is a series of its own: those that run out first.
 pub const CLIENTS_EXPORTED_MAX: usize = 100;
+/// What runs out first, in the status.
+pub const STATUS_EXPIRIES_MAX: usize = 20;
+/// Busiest clients, in the status.
+pub const STATUS_IDENTITIES_MAX: usize = 50;
 /// Shortest time between two looks at watched files.
 pub const WATCH_MIN: Duration = Duration::from_millis(100);

@@ -16,6 +16,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub const REPLACED_AFTER: Duration = Duration::from_secs(24 * 3600);
 /// Certificates that ran out this long ago are forgotten.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How fast work done is forgotten where the busiest are asked for.
+const HALF_LIFE: Duration = Duration::from_secs(60);
+/// Bytes that count as much as a handshake.
+const BYTES_LIKE_A_HANDSHAKE: f64 = 1e6;
 /// Between looks whether the workers have answered.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
@@ -34,7 +38,7 @@ struct Book {
 }
 
 /// One certificate of a client.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Client {
     /// Cut, as are the other names.
     pub identity: String,
@@ -49,6 +53,8 @@ pub struct Client {
     pub handshakes: u64,
     pub bytes_in: u64,
     pub bytes_out: u64,
+    /// Handshakes of late, bytes counted too; halves every [`HALF_LIFE`]. As of `last_seen`.
+    bustle: f64,
 }
 
 impl Clients {
@@ -97,6 +103,25 @@ impl Clients {
         expiring
     }
 
+    /// One entry for each identity, with the sums over its certificates and the last one's names; the busiest of late
+    /// first.
+    pub fn busiest(&self, now: SystemTime) -> Vec<Client> {
+        let book = self.book();
+        let mut identities: HashMap<&str, Client> = HashMap::new();
+        for client in book.certificates.values() {
+            let bustle = client.bustle_at(now);
+            match identities.get_mut(client.identity.as_str()) {
+                None => drop(identities.insert(&client.identity, Client { bustle, ..client.clone() })),
+                Some(known) => known.join(client, bustle),
+            }
+        }
+        let mut busiest: Vec<Client> = identities.into_values().collect();
+        busiest.sort_unstable_by(|one, other| {
+            other.bustle.total_cmp(&one.bustle).then_with(|| one.identity.cmp(&other.identity))
+        });
+        busiest
+    }
+
     fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -106,7 +131,10 @@ impl Book {
     fn note(&mut self, sha256: [u8; 32], sighting: &Sighting) {
         let client = self.certificates.entry(sha256).or_insert_with(|| Client::of(sighting));
         client.identity = cut(&sighting.identity, limits::CLIENT_TEXT_BYTES_MAX);
+        let before = client.bustle_at(sighting.last);
         client.last_seen = client.last_seen.max(sighting.last);
+        let bytes = (sighting.bytes_in + sighting.bytes_out) as f64;
+        client.bustle = before + sighting.handshakes as f64 + bytes / BYTES_LIKE_A_HANDSHAKE;
         client.handshakes += sighting.handshakes;
         client.bytes_in += sighting.bytes_in;
         client.bytes_out += sighting.bytes_out;
@@ -159,7 +187,25 @@ impl Client {
             handshakes: 0,
             bytes_in: 0,
             bytes_out: 0,
+            bustle: 0.0,
         }
+    }
+
+    fn bustle_at(&self, now: SystemTime) -> f64 {
+        let past = now.duration_since(self.last_seen).unwrap_or_default();
+        self.bustle * 0.5f64.powf(past.as_secs_f64() / HALF_LIFE.as_secs_f64())
+    }
+
+    /// Takes another certificate of the same identity in.
+    fn join(&mut self, other: &Client, bustle: f64) {
+        let sums =
+            (self.handshakes + other.handshakes, self.bytes_in + other.bytes_in, self.bytes_out + other.bytes_out);
+        let (bustle, first_seen) = (self.bustle + bustle, self.first_seen.min(other.first_seen));
+        if other.last_seen > self.last_seen {
+            *self = other.clone();
+        }
+        (self.handshakes, self.bytes_in, self.bytes_out) = sums;
+        (self.bustle, self.first_seen) = (bustle, first_seen);
     }
 }
 
@@ -270,6 +316,22 @@ mod tests {
         assert_eq!(clients.all().len(), 1);
         clients.book().forget_ended(at(41));
         assert_eq!(clients.all().len(), 0);
+    }
+
+    #[test]
+    fn the_busiest_of_late_come_first_with_the_sums_of_all_their_certificates() {
+        let clients = Clients::default();
+        for _ in 0..5 {
+            clients.note(seen("dns:was-busy", 1, 0, 90));
+        }
+        for number in 2..4 {
+            clients.note(seen("dns:is-busy", number, 1, 90));
+        }
+        let busiest = clients.busiest(at(1));
+        let names: Vec<&str> = busiest.iter().map(|client| client.identity.as_str()).collect();
+        assert_eq!(names, ["dns:is-busy", "dns:was-busy"]);
+        assert_eq!((busiest[0].handshakes, busiest[0].bytes_in), (2, 4));
+        assert_eq!(busiest[1].handshakes, 5);
     }
 
     #[test]

@@ -1,14 +1,15 @@
-//! `/status`: the running process as one JSON object. Names and counts only, nothing about single clients.
+//! The running process as one object: `/status`, `ctl status`, and what `top` draws. Of clients it names those that are
+//! busiest and those whose certificates run out first.
 
-use super::exposition::is_up;
+mod gather;
+mod page;
+
 use super::state::{Generation, State, VERSION};
-use super::text::moment;
-use crate::stats::Counter;
-use crate::worker::counters::{Counters, ListenerCounters, ServerCounters};
+use gather::{backends, config_status, expiries, handshakes, identities, listeners, refusals, sites, totals, workers};
 use serde::Serialize;
 use std::fmt::{self, Write};
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The object, fields in the order in which they are printed.
 #[derive(Debug, Serialize)]
@@ -29,6 +30,16 @@ pub struct Status<'a> {
     /// How many there are.
     blocks: usize,
     totals: Totals,
+    /// Those that ended well.
+    handshakes: Handshakes,
+    /// Failed handshakes by reason, the most frequent first; only what happened.
+    refusals: Vec<RefusalStatus>,
+    /// What runs out first.
+    expiries: Vec<Expiry>,
+    /// The busiest of late first.
+    identities: Vec<IdentityStatus>,
+    /// Seconds since the Unix epoch, by this host's clock.
+    time: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -82,6 +93,43 @@ struct WorkerStatus {
     worker: usize,
     connections: u64,
     busy_ratio: f64,
+    /// Since the start, for those who look in their own rhythm.
+    busy_seconds_total: f64,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Handshakes {
+    full: u64,
+    resumed: u64,
+    hrr: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct RefusalStatus {
+    reason: &'static str,
+    total: u64,
+}
+
+/// A certificate or CRL and when it runs out.
+#[derive(Debug, Serialize)]
+struct Expiry {
+    /// `server`, `ca`, `crl` or `client`.
+    kind: &'static str,
+    name: String,
+    /// Seconds since the Unix epoch.
+    at: i64,
+}
+
+#[derive(Debug, Serialize)]
+struct IdentityStatus {
+    identity: String,
+    handshakes_total: u64,
+    /// Of connections that ended.
+    bytes_in_total: u64,
+    bytes_out_total: u64,
+    last_seen: String,
+    /// Of the certificate seen last; seconds since the Unix epoch.
+    expires: i64,
 }
 
 #[derive(Debug, Serialize)]
@@ -96,9 +144,9 @@ struct Totals {
 }
 
 impl<'a> Status<'a> {
-    /// The state as it is `now`.
+    /// The state as it is now, `wall` by the clock on the wall.
     /// `generation` is the state's own, held by the caller for as long as the object is.
-    pub fn of(state: &State, generation: &'a Generation, now: Instant) -> Status<'a> {
+    pub fn of(state: &State, generation: &'a Generation, now: Instant, wall: SystemTime) -> Status<'a> {
         let listeners = listeners(generation);
         let totals = totals(state, generation, &listeners);
         Status {
@@ -115,7 +163,17 @@ impl<'a> Status<'a> {
             workers: workers(state, generation, now),
             blocks: state.blocks(),
             totals,
+            handshakes: handshakes(generation),
+            refusals: refusals(generation),
+            expiries: expiries(state, generation, wall),
+            identities: identities(state, wall),
+            time: wall.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
         }
+    }
+
+    /// For browsers.
+    pub fn to_html(&self) -> String {
+        page::html(self)
     }
 
     /// For people.
@@ -167,7 +225,16 @@ impl<'a> Status<'a> {
             out,
             "since the start {connections_total} connections, {handshakes_total} handshakes, {handshake_failures_total} \
              failures, {audit_dropped_total} audit lines lost"
-        )
+        )?;
+        if !self.refusals.is_empty() {
+            let refusals: Vec<String> =
+                self.refusals.iter().map(|refusal| format!("{} {}", refusal.total, refusal.reason)).collect();
+            writeln!(out, "refused: {} (`countersign ctl refusals` says whom and why)", refusals.join(", "))?;
+        }
+        for Expiry { kind, name, at } in self.expiries.iter().take(TEXT_EXPIRIES) {
+            writeln!(out, "{kind} {name} runs out {}", in_days(*at, self.time))?;
+        }
+        Ok(())
     }
 
     /// The object as a line of JSON.
@@ -179,99 +246,19 @@ impl<'a> Status<'a> {
     }
 }
 
-fn config_status(state: &State, generation: &Generation) -> ConfigStatus {
-    let load = state.last_load();
-    ConfigStatus {
-        file: generation.config.file.as_ref().map(|file| file.display().to_string()),
-        sha256: hex::encode(generation.config.digest),
-        since: moment(load.ok_at),
-        last_reload_ok: load.ok,
-        last_reload: (load.at != state.started_at).then(|| moment(load.at)),
-    }
-}
+/// Lines about expiry in the text.
+const TEXT_EXPIRIES: usize = 4;
 
-fn listeners(generation: &Generation) -> Vec<ListenerStatus<'_>> {
-    let listeners = generation.config.listeners.iter().enumerate();
-    listeners.map(|(index, listener)| listener_status(generation, index, &listener.name)).collect()
-}
-
-fn listener_status<'a>(generation: &'a Generation, index: usize, name: &'a str) -> ListenerStatus<'a> {
-    let counters: Vec<&ListenerCounters> =
-        generation.counters.iter().filter_map(|c| c.listeners.get(index).map(AsRef::as_ref)).collect();
-    let sum = |counter: fn(&ListenerCounters) -> u64| counters.iter().map(|c| counter(c)).sum();
-    let mut addresses: Vec<SocketAddr> = generation.addresses_of(name).collect();
-    addresses.dedup();
-    ListenerStatus {
-        name,
-        addresses,
-        connections: sum(|c| c.active.value()),
-        connections_total: sum(|c| c.connections.value()),
-        handshakes_in_flight: sum(|c| c.handshakes_in_flight.value()),
-        handshakes_total: sum(|c| c.handshakes.iter().flatten().flatten().map(Counter::value).sum()),
-    }
-}
-
-fn sites(generation: &Generation) -> Vec<SiteStatus<'_>> {
-    let config = &generation.config;
-    let sites = config.sites.iter().enumerate();
-    sites
-        .map(|(index, site)| SiteStatus {
-            name: &site.name,
-            listener: config.listeners.get(site.listener).map_or("", |listener| &listener.name),
-            backend: config.backends.get(site.backend).map_or("", |backend| &backend.name),
-            failures_total: failures(
-                generation.counters.iter().filter_map(|c| c.sites.get(index)).map(|c| &c.failures[..]),
-            ),
-        })
-        .collect()
-}
-
-fn failures<'a>(of: impl Iterator<Item = &'a [Counter]>) -> u64 {
-    of.flatten().map(Counter::value).sum()
-}
-
-fn backends(generation: &Generation) -> Vec<BackendStatus<'_>> {
-    let server = |b: usize, s: usize, address: String| {
-        let counters: Vec<&ServerCounters> = generation.counters.iter().filter_map(|c| c.server(b, s)).collect();
-        let sum = |counter: fn(&ServerCounters) -> u64| counters.iter().map(|c| counter(c)).sum();
-        ServerStatus {
-            address,
-            up: is_up(counters.iter().copied()),
-            connections: sum(|c| c.active.value()),
-            connections_total: sum(|c| c.connections.value()),
-            connect_failures_total: sum(|c| c.connect_failures.value()),
-        }
+/// `in 12 days`, `in 5 hours`, `3 days ago`.
+fn in_days(at: i64, now: u64) -> String {
+    let left = at.saturating_sub_unsigned(now);
+    let (amount, unit) = match left.unsigned_abs() {
+        seconds @ 0..7200 => (seconds / 60, "minutes"),
+        seconds @ 7200..172_800 => (seconds / 3600, "hours"),
+        seconds => (seconds / 86_400, "days"),
     };
-    let mut backends = Vec::new();
-    for (b, backend) in generation.config.backends.iter().enumerate() {
-        let servers = backend.servers.iter().enumerate().map(|(s, address)| server(b, s, address.to_string()));
-        backends.push(BackendStatus { name: &backend.name, servers: servers.collect() });
-    }
-    backends
+    if left < 0 { format!("{amount} {unit} ago") } else { format!("in {amount} {unit}") }
 }
 
-fn workers(state: &State, generation: &Generation, now: Instant) -> Vec<WorkerStatus> {
-    let ratios = state.busy_ratios(now);
-    let connections = |counters: &Counters| counters.listeners.iter().map(|listener| listener.active.value()).sum();
-    let each = generation.counters.iter().zip(ratios).enumerate();
-    each.map(|(worker, (counters, ratio))| WorkerStatus {
-        worker,
-        connections: connections(counters),
-        busy_ratio: (ratio * 1000.0).round() / 1000.0,
-    })
-    .collect()
-}
-
-fn totals(state: &State, generation: &Generation, listeners: &[ListenerStatus<'_>]) -> Totals {
-    let before_site = generation.counters.iter().flat_map(|c| &c.listeners).map(|listener| &listener.failures[..]);
-    let with_site = generation.counters.iter().flat_map(|c| &c.sites).map(|site| &site.failures[..]);
-    Totals {
-        connections: listeners.iter().map(|listener| listener.connections).sum(),
-        connections_total: listeners.iter().map(|listener| listener.connections_total).sum(),
-        handshakes_total: listeners.iter().map(|listener| listener.handshakes_total).sum(),
-        handshake_failures_total: failures(before_site) + failures(with_site),
-        bytes_in_total: generation.counters.iter().map(|c| c.bytes_in.value()).sum(),
-        bytes_out_total: generation.counters.iter().map(|c| c.bytes_out.value()).sum(),
-        audit_dropped_total: state.audit_dropped(),
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,9 @@ use crate::control::state::State;
 use crate::control::status::Status;
 use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use hyper::header::{
+    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, VARY, X_CONTENT_TYPE_OPTIONS,
+};
 use hyper::{Method, Request, Response, StatusCode};
 use std::time::{Instant, SystemTime};
 
@@ -57,8 +59,32 @@ pub async fn respond<B>(surface: Surface, state: &State, request: &Request<B>) -
             let text = exposition::render(state, Instant::now(), SystemTime::now());
             page(StatusCode::OK, exposition::CONTENT_TYPE, text)
         }
-        _ => page(StatusCode::OK, "application/json", Status::of(state, &state.generation(), Instant::now()).to_json()),
+        _ => status(state, wants_html(request)).await,
     }
+}
+
+/// What a browser shows of us needs no script, and nothing from elsewhere.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
+
+/// JSON, or a page for whoever asks for one.
+async fn status(state: &State, html: bool) -> Response<Full<Bytes>> {
+    state.ask_for_clients().await;
+    let generation = state.generation();
+    let status = Status::of(state, &generation, Instant::now(), SystemTime::now());
+    let mut response = match html {
+        true => page(StatusCode::OK, "text/html; charset=utf-8", status.to_html()),
+        false => page(StatusCode::OK, "application/json", status.to_json()),
+    };
+    response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
+    response.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    response
+}
+
+/// Browsers name the type; programs that take anything get JSON.
+fn wants_html<B>(request: &Request<B>) -> bool {
+    let accepted = request.headers().get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let mut types = accepted.flat_map(|value| value.split(',')).map(|one| one.split(';').next().unwrap_or(one).trim());
+    types.any(|one| one.eq_ignore_ascii_case("text/html"))
 }
 
 fn page(status: StatusCode, media_type: &'static str, text: String) -> Response<Full<Bytes>> {

@@ -102,6 +102,25 @@ fn status_is_json_that_names_listeners_sites_and_backends() {
 }
 
 #[test]
+fn status_is_a_page_for_whoever_asks_for_one() {
+    with_server(Surface::Full, state(), |address, _| async move {
+        for (accept, kind) in [
+            ("text/html,application/xhtml+xml;q=0.9,*/*;q=0.8", "text/html"),
+            ("TEXT/HTML;q=1", "text/html"),
+            ("*/*", "application/json"),
+            ("application/json", "application/json"),
+            ("nottext/html", "application/json"),
+        ] {
+            let request = format!("GET /status HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\nConnection: close\r\n\r\n");
+            let answer = raw(address, &request).await.to_lowercase();
+            assert!(answer.contains(&format!("content-type: {kind}")), "{accept}: {answer}");
+            assert!(answer.contains("vary: accept"), "{answer}");
+            assert!(answer.contains("content-security-policy: default-src 'none'"), "{answer}");
+        }
+    });
+}
+
+#[test]
 fn an_unknown_path_is_told_which_there_are() {
     with_server(Surface::Full, state(), |address, _| async move {
         for path in ["/", "/metrics/", "/../etc/passwd", "//metrics"] {

@@ -25,7 +25,7 @@ impl<S: Service> Desk<S> {
         let command = Command(&request).to_string();
         let changes = !request.only_asks();
         let answer = match request {
-            Request::Status => self.status(),
+            Request::Status => self.status().await,
             Request::Reload => self.reload_asked().await,
             Request::Drain { timeout_ms } => self.drain_asked(timeout_ms.map(Duration::from_millis)).await,
             Request::Block { client, for_seconds, why } => self.block(&client, for_seconds, why, peer).await,
@@ -53,9 +53,10 @@ impl<S: Service> Desk<S> {
         answer
     }
 
-    fn status(&self) -> Answer {
+    async fn status(&self) -> Answer {
+        self.state.ask_for_clients().await;
         let generation = self.state.generation();
-        let status = Status::of(&self.state, &generation, Instant::now());
+        let status = Status::of(&self.state, &generation, Instant::now(), SystemTime::now());
         Answer { data: RawValue::from_string(status.to_json()).ok(), ..Answer::done(status.in_text()) }
     }
 
