@@ -27,7 +27,6 @@ use Refused::{Any, NonZero, Words};
 const PENDING: &[Pending] = &[
     Pending { key: "runtime.steering", refused: Words(&["cpu"]), help: "leave it out, or write \"hash\"" },
     Pending { key: "runtime.ktls", refused: Words(&["require"]), help: "leave it out, or write \"off\"" },
-    Pending { key: "audit.path", refused: Words(&["journald"]), help: "write the path of a file, or \"-\" for stdout" },
     Pending { key: "listener.limits.connections_per_identity", refused: NonZero, help: "leave it out, or write 0" },
     Pending { key: "listener.limits.full_handshakes_per_second_per_source", refused: NonZero, help: "leave it out, or write 0" },
     Pending { key: "site.protocol", refused: Words(&["http"]), help: "leave it out, or write \"tcp\"" },
@@ -69,7 +68,6 @@ mod tests {
         match key {
             "runtime.steering" => ("\"cpu\"", Some("\"hash\"")),
             "runtime.ktls" => ("\"require\"", Some("\"auto\"")),
-            "audit.path" => ("\"journald\"", Some("\"-\"")),
             "site.protocol" => ("\"http\"", Some("\"tcp\"")),
             "site.http" | "backend.health" => ("{}", None),
             _ if key.ends_with("per_identity") || key.ends_with("per_source") => ("1", Some("0")),

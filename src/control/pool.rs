@@ -31,7 +31,7 @@ pub fn load(config: &Arc<Config>, previous: Option<&Snapshot>) -> Result<Loaded<
 
 /// Binds every socket and starts every worker.
 pub fn start(snapshot: Arc<Snapshot>, audit: Arc<AuditQueue>, blocks: Blocks) -> Result<Pool, StartFailure> {
-    sys::limits::ignore_broken_pipes();
+    sys::limits::ignore_failed_writes();
     sys::limits::forbid_core_dumps();
     if let Err(error) = sys::limits::raise_descriptor_limit() {
         tracing::warn!(%error, "the limit of open descriptors stays as it is; LimitNOFILE= sets it from outside");

@@ -33,10 +33,13 @@ pub fn forbid_core_dumps() {
     unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) };
 }
 
-/// Writes to a socket or pipe whose reader is gone fail with EPIPE; they do not end the process.
-pub fn ignore_broken_pipes() {
+/// Writes to a socket or pipe whose reader is gone fail with EPIPE, and those past the limit of a file's size
+/// (`LimitFSIZE=`) with EFBIG; neither ends the process.
+pub fn ignore_failed_writes() {
     // SAFETY: SIG_IGN is a valid disposition and installs no code.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+    // SAFETY: as above.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
 }
 
 /// Memory that this process may use: the machine's, or less where a cgroup says so. Bytes.

@@ -3,6 +3,7 @@
 //! It may block for as long as a disk or a pipe does; the queue's bound is what workers notice of that. It sleeps
 //! while there is nothing to write. It runs without `[audit]` too: refusals are remembered all the same.
 
+mod journal;
 mod target;
 
 pub use target::Target;

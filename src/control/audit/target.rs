@@ -1,5 +1,6 @@
 //! Where audit lines go: a file, standard output, the journal.
 
+use super::journal::{self, Journal};
 use crate::config::AuditTarget;
 use crate::control::failure::{Exit, StartFailure};
 use std::fmt;
@@ -7,11 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
-use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-
-/// The journal's own socket; each datagram is an entry (systemd's native protocol).
-const JOURNAL: &str = "/run/systemd/journal/socket";
 
 /// Permissions of a new file, less the umask: the audit names clients.
 const FILE_MODE: u32 = 0o640;
@@ -24,7 +21,7 @@ const MESSAGE_TOO_LONG: i32 = 90;
 pub enum Target {
     File { path: PathBuf, file: File },
     Stdout(File),
-    Journal(UnixDatagram),
+    Journal(Journal),
 }
 
 /// What opening a target again gave.
@@ -56,13 +53,14 @@ impl Target {
                 Ok(Target::Stdout(File::from(owned)))
             }
             AuditTarget::Journald => {
-                let socket = journal().map_err(|error| {
-                    StartFailure::new(
-                        Exit::Os,
-                        format!("audit.path: the journal does not answer at {JOURNAL}: {error}; start systemd-journald, or name a file"),
-                    )
+                let journal = Journal::open(Path::new(journal::SOCKET)).map_err(|error| {
+                    let message = format!(
+                        "audit.path: the journal does not answer at {}: {error}; start systemd-journald, or name a file",
+                        journal::SOCKET
+                    );
+                    StartFailure::new(Exit::Os, message)
                 })?;
-                Ok(Target::Journal(socket))
+                Ok(Target::Journal(journal))
             }
         }
     }
@@ -72,13 +70,9 @@ impl Target {
     pub fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
         match self {
             Target::File { file, .. } | Target::Stdout(file) => file.write(lines),
-            Target::Journal(socket) => {
+            Target::Journal(journal) => {
                 let end = lines.iter().position(|byte| *byte == b'\n').unwrap_or(lines.len());
-                let mut entry = Vec::with_capacity(end + 64);
-                entry.extend_from_slice(b"PRIORITY=6\nSYSLOG_IDENTIFIER=countersign\nMESSAGE=");
-                entry.extend_from_slice(&lines[..end]);
-                entry.push(b'\n');
-                socket.send(&entry)?;
+                journal.send(&lines[..end])?;
                 Ok((end + 1).min(lines.len()))
             }
         }
@@ -99,8 +93,8 @@ impl Target {
                 Ok(if same { Opened::Same } else { Opened::Another })
             }
             Target::Stdout(_) => Ok(Opened::Same),
-            Target::Journal(socket) => {
-                *socket = journal()?;
+            Target::Journal(journal) => {
+                journal.reopen()?;
                 Ok(Opened::Same)
             }
         }
@@ -125,12 +119,6 @@ fn open_file(path: &Path) -> io::Result<File> {
         options.read(true).create(false);
     }
     options.open(path)
-}
-
-fn journal() -> io::Result<UnixDatagram> {
-    let socket = UnixDatagram::unbound()?;
-    socket.connect(JOURNAL)?;
-    Ok(socket)
 }
 
 fn is_same(one: &File, other: &File) -> bool {
