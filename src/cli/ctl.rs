@@ -1,6 +1,6 @@
 //! `countersign ctl`: one question to a running server, one answer printed.
 
-mod client;
+pub(super) mod client;
 
 #[cfg(test)]
 mod tests;
@@ -71,7 +71,12 @@ enum Command {
         identity: Option<String>,
     },
     /// Clients connected now, with how many connections each has
-    Identities,
+    Identities {
+        /// Those alone, connected now or not, that were let in since the start and whose certificate runs out within
+        /// this time, such as 14d: who has not renewed yet
+        #[arg(long, value_name = "DURATION", value_parser = config::parse_duration)]
+        expiring: Option<Duration>,
+    },
     /// Set a backend's server ready, draining or down (not yet supported)
     Backend(Absent),
 }
@@ -199,7 +204,9 @@ fn request_of(command: Command) -> Result<Request, Unsaid> {
             Request::Refusals { client, sha256, identity, last_seconds: last.map(|last| last.as_secs()) }
         }
         Command::Sessions { identity } => Request::Sessions { identity },
-        Command::Identities => Request::Identities,
+        Command::Identities { expiring } => {
+            Request::Identities { expiring_seconds: expiring.map(|time| time.as_secs()) }
+        }
         Command::Backend(_) => return Err(Unsaid::NotYet),
     })
 }
@@ -224,7 +231,7 @@ fn read_chain(path: &Path) -> Result<Vec<String>, String> {
 }
 
 /// The socket to talk to: as typed, else as the file has it, else where it usually is.
-fn socket_of(socket: Option<PathBuf>, file: Option<&Path>) -> Result<PathBuf, Fault> {
+pub(super) fn socket_of(socket: Option<PathBuf>, file: Option<&Path>) -> Result<PathBuf, Fault> {
     match (socket, file) {
         (Some(socket), _) => Ok(socket),
         (None, None) => Ok(PathBuf::from(ADMIN_SOCKET)),

@@ -12,6 +12,7 @@ use serde_json::json;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
+use time::OffsetDateTime;
 
 fn served() -> (World, Server, Backend) {
     let world = World::new();
@@ -211,13 +212,43 @@ fn sessions_and_identities_list_who_is_connected() {
     let line = server.audit_of(single.address, "accepted");
     assert_eq!(session["conn_id"], line["conn_id"], "the audit knows it by the same name");
     let identities = server.ctl_json(&["identities"]);
-    assert_eq!(
-        identities["identities"],
-        json!([{ "identity": "cn:other", "connections": 1 }, { "identity": CLIENT_IDENTITY, "connections": 6 }])
-    );
+    let told: Vec<_> = identities["identities"].as_array().unwrap().iter().collect();
+    let counts: Vec<_> = told.iter().map(|one| (&one["identity"], &one["connections"])).collect();
+    assert_eq!(counts, [(&json!("cn:other"), &json!(1)), (&json!(CLIENT_IDENTITY), &json!(6))]);
+    assert_eq!(told[0]["sha256"], other.sha256(), "{}", told[0]);
     assert!(server.ctl_done(&["sessions"]).contains(CLIENT_IDENTITY));
     drop(clients);
     assert!(until(SOON, || server.ctl_json(&["identities"])["identities"].as_array().unwrap().len() == 1));
+}
+
+#[test]
+fn who_has_not_renewed_is_named_connected_or_not_until_the_old_certificate_was_replaced() {
+    let (world, server, _backend) = served();
+    let now = OffsetDateTime::now_utc();
+    let visit = |name: &str, days: i64| {
+        let spec = LeafSpec::client(name).valid(now - time::Duration::DAY, now + time::Duration::days(days));
+        let leaf = world.pki.client_ca.leaf(&spec);
+        ClientSpec::with(&world.pki, &leaf).connect(server.address()).echo(b"x").unwrap();
+        leaf
+    };
+    let late = visit("late", 5);
+    visit("early", 300);
+    visit("middle", 20);
+    let names = |within: &str| -> Vec<String> {
+        let list = server.ctl_json(&["identities", "--expiring", within]);
+        assert_eq!(list["seen"], 3, "{list}");
+        list["identities"].as_array().unwrap().iter().map(|one| one["identity"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names("1d"), [""; 0]);
+    assert_eq!(names("14d"), ["cn:late"]);
+    assert_eq!(names("30d"), ["cn:late", "cn:middle"]);
+    let entry = &server.ctl_json(&["identities", "--expiring", "14d"])["identities"][0];
+    assert_eq!(entry["sha256"], late.sha256(), "{entry}");
+    let text = server.ctl_done(&["identities", "--expiring", "14d"]);
+    assert!(text.contains("cn:late") && text.contains("1 of 3 clients"), "{text}");
+    // Another host may still have the old one: a new certificate does not take it off the list at once.
+    visit("late", 300);
+    assert_eq!(names("14d"), ["cn:late"]);
 }
 
 #[test]

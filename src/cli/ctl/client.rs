@@ -59,6 +59,11 @@ fn patience(request: &Request) -> Duration {
 }
 
 impl Silence {
+    /// An answer whose data is in no form that is known.
+    pub fn of_form(socket: &Path, error: serde_json::Error) -> Silence {
+        Silence { socket: socket.to_owned(), cause: Cause::Form(error) }
+    }
+
     /// How the program ends for it.
     pub fn exit_code(&self) -> u8 {
         match &self.cause {

@@ -42,7 +42,9 @@ impl<S: Service> Desk<S> {
                 }
             }
             Request::Sessions { identity } => self.sessions(identity).await,
-            Request::Identities => self.identities().await,
+            Request::Identities { expiring_seconds } => {
+                self.identities(expiring_seconds.map(Duration::from_secs)).await
+            }
         };
         if changes {
             let result = beginning(&answer.text, limits::AUDIT_TEXT_BYTES_MAX).to_owned();
@@ -122,7 +124,7 @@ impl Request {
             | Request::Explain { .. }
             | Request::Refusals { .. }
             | Request::Sessions { .. }
-            | Request::Identities => true,
+            | Request::Identities { .. } => true,
             Request::Reload
             | Request::Drain { .. }
             | Request::Block { .. }
@@ -153,7 +155,7 @@ impl fmt::Display for Command<'_> {
             Request::Explain { .. } => f.write_str("explain"),
             Request::Refusals { .. } => f.write_str("refusals"),
             Request::Sessions { .. } => f.write_str("sessions"),
-            Request::Identities => f.write_str("identities"),
+            Request::Identities { .. } => f.write_str("identities"),
         }
     }
 }

@@ -55,7 +55,10 @@ pub enum Request {
     Sessions {
         identity: Option<String>,
     },
-    Identities,
+    Identities {
+        /// Those alone, connected or not, whose certificate runs out within this time.
+        expiring_seconds: Option<u64>,
+    },
 }
 
 /// Whom a block names, as typed.
