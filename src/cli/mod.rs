@@ -12,6 +12,7 @@ pub mod demo;
 pub mod explain;
 pub mod pki;
 pub mod run;
+pub mod top;
 
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
@@ -60,8 +61,8 @@ enum Command {
     Certs(certs::CertsArgs),
     /// Talk to a running server over its admin socket
     Ctl(ctl::CtlArgs),
-    /// Watch a running server in the terminal (not yet supported)
-    Top(Absent),
+    /// Watch a running server in the terminal
+    Top(top::TopArgs),
 }
 
 /// Whatever follows a command that is not there yet: taken, so that the answer is about the command.
@@ -86,7 +87,7 @@ pub fn countersign(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Pki(args) => pki::pki(args),
         Command::Certs(args) => certs::certs(args),
         Command::Ctl(args) => ctl::ctl(args),
-        Command::Top(_) => absent("top"),
+        Command::Top(args) => top::top(args),
     }
 }
 
@@ -137,7 +138,7 @@ mod tests {
 
     #[test]
     fn commands_that_are_not_there_yet_say_so_whatever_follows() {
-        for line in ["top", "top --bogus", "ctl backend ledger 127.0.0.1:9000 drain"] {
+        for line in ["ctl backend --bogus", "ctl backend ledger 127.0.0.1:9000 drain"] {
             assert_eq!(answer(line), exit::USAGE, "{line}");
         }
     }
