@@ -24,6 +24,7 @@ mod layering;
 mod limits;
 mod load_compare;
 mod many_connections;
+mod monitoring;
 mod path_bomb;
 mod pki_tool;
 mod proxy_header;
