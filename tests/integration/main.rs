@@ -39,4 +39,5 @@ mod shutdown;
 mod ticket_secrets;
 mod tls_options;
 mod trust;
+mod tuning;
 mod world;
