@@ -195,20 +195,27 @@ async fn empty(gate: &Rc<Gate>, door: &Door, acceptor: Acceptor) -> VecDeque<Soc
     if let Err(error) = acceptor.begin_no_more() {
         tracing::debug!(%error, listener = %door.key.listener, "a socket that closes cannot be told to begin no more");
     }
-    take_waiting(gate, &acceptor, &mut held).await;
+    take_waiting(gate, door, &acceptor, &mut held).await;
     sleep(gate, limits::LAST_ARRIVALS).await;
-    take_waiting(gate, &acceptor, &mut held).await;
+    take_waiting(gate, door, &acceptor, &mut held).await;
     drop(door.socket.take());
     held
 }
 
-async fn take_waiting(gate: &Rc<Gate>, acceptor: &Acceptor, held: &mut VecDeque<Socket>) {
+async fn take_waiting(gate: &Rc<Gate>, door: &Door, acceptor: &Acceptor, held: &mut VecDeque<Socket>) {
     loop {
         match acceptor.take_waiting() {
             Ok(Some(socket)) => held.push_back(socket),
             Ok(None) => return,
-            // Connections that end make room.
-            Err(error) if is_shortage(&error) => sleep(gate, SHORTAGE_PAUSE.0).await,
+            // Connections that end make room, and those that are held end only when they are served.
+            Err(error) if is_shortage(&error) => {
+                while !gate.gauges(door).full()
+                    && let Some(socket) = held.pop_front()
+                {
+                    start(gate, door, socket);
+                }
+                sleep(gate, SHORTAGE_PAUSE.0).await;
+            }
             // The client was gone before it was taken.
             Err(_) => {}
         }

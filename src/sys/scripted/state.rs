@@ -266,6 +266,7 @@ impl State {
         let pipe = *self.doors[door].backlog.front().ok_or(libc::EAGAIN)?;
         let file = self.files.open(File::Stream { pipe, abort: false })?;
         self.doors[door].backlog.pop_front();
+        self.pipes[pipe].facts.taken_at = Some(self.now);
         self.trace(|| format!("taken {pipe} as {file}"));
         Ok(file)
     }
