@@ -112,6 +112,13 @@ impl Net {
         PeerEnd { net: self.clone(), pipe }
     }
 
+    /// From now on it meets connects in this way.
+    pub fn turn_server(&self, server: ServerId, mode: Mode) {
+        let state = &mut *self.0.state.borrow_mut();
+        state.servers[server.0].mode = mode;
+        state.trace(|| format!("      server {} {mode:?}", server.0));
+    }
+
     /// When each connect to a server was started.
     pub fn attempts(&self, server: ServerId) -> Vec<Duration> {
         self.0.state.borrow().servers[server.0].attempts.clone()

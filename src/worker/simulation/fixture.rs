@@ -78,6 +78,8 @@ pub struct Fixture {
     pub snapshot: Arc<Snapshot>,
     /// The same, loaded again.
     pub reloaded: Arc<Snapshot>,
+    /// With a trust anchor that has issued no client's certificate.
+    pub distrusting: Arc<Snapshot>,
     pub sites: Vec<SiteFacts>,
     pub identities: Identities,
     pub audit: Arc<AuditQueue>,
@@ -101,13 +103,16 @@ impl Fixture {
         let pki = Pki::of_process();
         pki.write(dir.path());
         let (text, sites) = configuration();
-        let config = Config::from_text(&text, Some(&dir.path().join("simulation.toml")))
-            .unwrap_or_else(|faults| panic!("{}", faults.iter().map(|fault| format!("{fault}\n")).collect::<String>()));
-        let config = Arc::new(config);
-        let (snapshot, _) = Snapshot::load(&config, 1, begin()).unwrap();
-        let (reloaded, _) = Snapshot::load(&config, 2, begin()).unwrap();
+        let load = |text: &str, epoch| {
+            let config = Config::from_text(text, Some(&dir.path().join("simulation.toml"))).unwrap_or_else(|faults| {
+                panic!("{}", faults.iter().map(|fault| format!("{fault}\n")).collect::<String>())
+            });
+            Snapshot::load(&Arc::new(config), epoch, begin()).unwrap().0
+        };
+        let (snapshot, reloaded) = (load(&text, 1), load(&text, 2));
+        let distrusting = load(&text.replace("ca.pem", "barren.pem"), 3);
         let identities = Identities::new(pki, &snapshot);
-        Fixture { snapshot, reloaded, sites, identities, audit: Arc::default() }
+        Fixture { snapshot, reloaded, distrusting, sites, identities, audit: Arc::default() }
     }
 
     /// The sites of one listener, by index.

@@ -19,7 +19,8 @@ mod verdict;
 mod world;
 
 use crate::sys::scripted::Canary;
-use script::Mood;
+use script::{Mood, Order};
+use std::time::Duration;
 
 /// Seeds of the fast lane.
 const FAST_LANE: u64 = 1500;
@@ -54,6 +55,9 @@ fn every_seed_keeps_the_rules() {
         "refused NotTls",
         "refused TcpReset",
         "refused Timeout",
+        "order Distrust",
+        "order Unblock",
+        "client is served by the next server",
         "accepted full",
         "accepted resumed",
         "client sees close_notify",
@@ -107,6 +111,20 @@ fn a_send_that_fails_for_want_of_memory_is_not_followed_by_an_orderly_end() {
         let (_, wrong) = runner::check(seed, |script| {
             script.mood = Mood::Wild;
             script.faults.fails = 100;
+        });
+        assert_eq!(wrong, Vec::<String>::new(), "seed {seed}");
+    }
+}
+
+/// Found by a seed: a door that closed while descriptors were short held whom it had taken until all were taken, and so
+/// kept the descriptors that the others were waiting for.
+#[test]
+fn whoever_waits_at_a_door_that_closes_is_served_though_descriptors_are_short() {
+    for seed in 0..200 {
+        let (_, wrong) = runner::check(seed, |script| {
+            script.mood = Mood::Wild;
+            script.faults.descriptors_max = 1 + seed as usize % 3;
+            script.orders = vec![(Duration::from_millis(1 + seed), Order::StopAccepting)];
         });
         assert_eq!(wrong, Vec::<String>::new(), "seed {seed}");
     }

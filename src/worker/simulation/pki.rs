@@ -25,6 +25,8 @@ pub struct Leaf {
 pub struct Pki {
     pub ca: CertificateDer<'static>,
     ca_pem: String,
+    /// Of a CA that has issued nothing.
+    barren_pem: String,
     server: Leaf,
     pub client: Leaf,
     /// Of a CA that nobody trusts.
@@ -47,10 +49,12 @@ impl Pki {
     fn new() -> Pki {
         let (ca_der, ca_pem, ca) = authority("Simulated CA");
         let (_, _, other) = authority("Another CA");
+        let (_, barren_pem, _) = authority("Barren CA");
         let valid = (BEGIN - YEAR, BEGIN + 10 * YEAR);
         Pki {
             ca: ca_der,
             ca_pem,
+            barren_pem,
             server: leaf("server", 1, valid, Purpose::ServerAuth, &ca),
             client: leaf("client", 2, valid, Purpose::ClientAuth, &ca),
             stranger: leaf("stranger", 3, valid, Purpose::ClientAuth, &other),
@@ -62,6 +66,7 @@ impl Pki {
     pub fn write(&self, dir: &Path) {
         let files = [
             ("ca.pem", &self.ca_pem),
+            ("barren.pem", &self.barren_pem),
             ("server.pem", &self.server.pem),
             ("server.key", &self.server.key.serialize_pem()),
         ];

@@ -12,16 +12,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Seeds that fail are listed up to this many.
+/// It goes on past so many seeds that fail, for what they have in common.
 const FAILURES_MAX: usize = 5;
 /// Between two lines of progress.
 const PROGRESS: Duration = Duration::from_secs(10);
-
-/// A seed that broke a rule.
-pub struct Failure {
-    pub seed: u64,
-    pub wrong: Vec<String>,
-}
 
 /// Plays one seed; what is wrong with it.
 pub fn check(seed: u64, change: impl FnOnce(&mut Script)) -> (Option<Aftermath>, Vec<String>) {
@@ -66,11 +60,11 @@ pub fn run(seeds: Range<u64>, tells: bool) -> Statistics {
     let played = next.load(Ordering::Relaxed).min(seeds.end) - seeds.start;
     let seconds = begun.elapsed().as_secs_f64();
     eprintln!("{played} seeds in {seconds:.1} s, {:.0} a second", played as f64 / seconds);
-    report(&failures);
+    assert!(failures.is_empty(), "{} seeds broke a rule, the first of them {}", failures.len(), failures[0]);
     statistics.into_inner().unwrap()
 }
 
-fn play_some(next: &AtomicU64, end: u64, failures: &Mutex<Vec<Failure>>, statistics: &Mutex<Statistics>) {
+fn play_some(next: &AtomicU64, end: u64, failures: &Mutex<Vec<u64>>, statistics: &Mutex<Statistics>) {
     let mut own = Statistics::default();
     loop {
         let seed = next.fetch_add(1, Ordering::Relaxed);
@@ -82,7 +76,9 @@ fn play_some(next: &AtomicU64, end: u64, failures: &Mutex<Vec<Failure>>, statist
             own.add(aftermath);
         }
         if !wrong.is_empty() {
-            failures.lock().unwrap().push(Failure { seed, wrong });
+            // At once: whoever ends the run early is to know.
+            print(seed, &wrong);
+            failures.lock().unwrap().push(seed);
         }
     }
     statistics.lock().unwrap().merge(&own);
@@ -101,13 +97,11 @@ fn tell(next: &AtomicU64, seeds: &Range<u64>, begun: Instant, over: &AtomicBool)
     }
 }
 
-fn report(failures: &[Failure]) {
-    for Failure { seed, wrong } in failures {
-        eprintln!("seed {seed}:");
-        wrong.iter().for_each(|what| eprintln!("    {what}"));
-        eprintln!("    see it again: SIM_SEED={seed} SIM_TRACE=1 cargo test --lib simulation::one_seed -- --nocapture");
-    }
-    assert!(failures.is_empty(), "{} seeds broke a rule, the first of them {}", failures.len(), failures[0].seed);
+fn print(seed: u64, wrong: &[String]) {
+    let what: String = wrong.iter().map(|what| format!("    {what}\n")).collect();
+    eprintln!(
+        "seed {seed}:\n{what}    see it again: SIM_SEED={seed} SIM_TRACE=1 cargo test --lib simulation::one_seed -- --nocapture"
+    );
 }
 
 /// Plays one seed with all that is known of it.
@@ -130,5 +124,8 @@ pub fn replay(seed: u64, traced: bool) {
         eprint!("{}", String::from_utf8_lossy(&line));
     }
     let wrong = verdict::judge(&aftermath);
-    report(&if wrong.is_empty() { Vec::new() } else { vec![Failure { seed, wrong }] });
+    if !wrong.is_empty() {
+        print(seed, &wrong);
+        panic!("seed {seed} breaks a rule");
+    }
 }

@@ -15,7 +15,8 @@ pub struct Script {
     pub tasks_per_turn: usize,
     pub listener: usize,
     pub clients: Vec<ClientScript>,
-    pub command: Option<(Duration, Order)>,
+    /// In their order; nothing comes behind an [`Order::Exit`].
+    pub orders: Vec<(Duration, Order)>,
     /// When somebody sets the wall clock, and by how many seconds.
     pub jump: Option<(Duration, i64)>,
 }
@@ -37,10 +38,13 @@ pub enum Order {
     StopAccepting,
     /// Every connection is asked to end.
     EndAll,
-    /// A reload that changes nothing.
+    /// A reload of what there was at the beginning.
     Reload,
+    /// A reload whose trust the good client's CA is not in.
+    Distrust,
     /// The good client is shut out.
     Block,
+    Unblock,
     /// The worker ends, open connections or not.
     Exit,
 }
@@ -151,12 +155,22 @@ pub enum Noise {
 pub struct BackendScript {
     /// Each server's way with connects.
     pub servers: Vec<Mode>,
+    /// A server that goes down or comes up.
+    pub turn: Option<Turn>,
     pub kind: Kind,
     /// Bytes that it says of its own.
     pub says: u64,
     pub talk: Talk,
     pub accepts_after: Duration,
     pub cut: Option<Cut>,
+}
+
+/// A server changes its way with connects.
+#[derive(Debug, Clone, Copy)]
+pub struct Turn {
+    pub at: Duration,
+    pub server: usize,
+    pub mode: Mode,
 }
 
 /// What a backend does with a connection.
@@ -205,18 +219,37 @@ impl Script {
         let clients =
             sites.iter().take(count).map(|site| ClientScript::roll(dice, *site, &fixture.sites[*site], mood)).collect();
         let disturbed = mood != Mood::Calm;
-        let orders: &[Order] = match disturbed {
-            true => {
-                use Order::{Block, EndAll, Exit, Reload, StopAccepting};
-                &[StopAccepting, EndAll, EndAll, Exit, Exit, Reload, Block, Block]
-            }
-            false => &[Order::Reload],
-        };
-        let command = dice.chance(if disturbed { 200 } else { 50 }).then(|| (sometime(dice), dice.pick(orders)));
+        let orders = some_orders(dice, mood);
         let jump = (disturbed && dice.chance(50)).then(|| (sometime(dice), dice.pick(&JUMPS)));
         let tasks_per_turn = dice.pick(&[1, 2, 256]);
-        Script { mood, faults, buffers, tasks_per_turn, listener, clients, command, jump }
+        Script { mood, faults, buffers, tasks_per_turn, listener, clients, orders, jump }
     }
+
+    /// Whether the operator gives this order at any time.
+    pub fn orders(&self, order: Order) -> bool {
+        self.orders.iter().any(|(_, given)| *given == order)
+    }
+}
+
+fn some_orders(dice: &mut Dice, mood: Mood) -> Vec<(Duration, Order)> {
+    use Order::{Block, Distrust, EndAll, Exit, Reload, StopAccepting, Unblock};
+    let calm = mood == Mood::Calm;
+    let count = match dice.below(1000) {
+        0..50 => 1,
+        50..200 if !calm => 1,
+        200..260 if !calm => 2 + dice.below(3),
+        _ => 0,
+    };
+    let choice: &[Order] = match calm {
+        true => &[Reload],
+        false => &[StopAccepting, EndAll, EndAll, Exit, Reload, Reload, Distrust, Distrust, Block, Block, Unblock],
+    };
+    let mut orders: Vec<_> = (0..count).map(|_| (sometime(dice), dice.pick(choice))).collect();
+    orders.sort_by_key(|(at, _)| *at);
+    if let Some(exit) = orders.iter().position(|(_, order)| *order == Exit) {
+        orders.truncate(exit + 1);
+    }
+    orders
 }
 
 impl ClientScript {
@@ -291,16 +324,30 @@ impl BackendScript {
         if calm || dice.chance(800) {
             servers[up] = Mode::Answers;
         }
+        let turn = (!calm && dice.chance(150)).then(|| Turn {
+            at: Duration::from_micros(dice.any_size(3_000_000)),
+            server: dice.below(servers.len() as u64) as usize,
+            mode: dice.pick(&[Mode::Answers, Mode::Refuses, Mode::Silent]),
+        });
         let says = if matches!(kind, Kind::Source | Kind::Answer | Kind::Brief) { some_bytes(dice) } else { 0 };
         let writes = if kind == Kind::Echo { hears } else { says };
         BackendScript {
             servers,
+            turn,
             kind,
             says,
             talk: Talk::roll(dice, (writes + 100, 0), hears + 500, calm),
             accepts_after: Duration::from_micros(dice.any_size(1_000_000)),
             cut: (!calm && dice.chance(250)).then(|| Cut::roll(dice, says + 500)),
         }
+    }
+}
+
+impl BackendScript {
+    /// Whether one of its servers answers from beginning to end.
+    pub fn is_reliable(&self) -> bool {
+        let turns = |server: usize| self.turn.is_some_and(|turn| turn.server == server && turn.mode != Mode::Answers);
+        self.servers.iter().enumerate().any(|(server, mode)| *mode == Mode::Answers && !turns(server))
     }
 }
 

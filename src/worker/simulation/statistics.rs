@@ -18,6 +18,7 @@ impl Statistics {
         self.turns += aftermath.turns;
         self.time += aftermath.time;
         self.count(format!("mood {:?}", aftermath.script.mood));
+        aftermath.script.orders.iter().for_each(|(_, order)| self.count(format!("order {order:?}")));
         for after in &aftermath.clients {
             let client = &after.client;
             let seen = [
@@ -26,6 +27,7 @@ impl Statistics {
                 ("sees alert", client.saw_alert.is_some()),
                 ("sees a cut", client.saw_fin && !client.saw_notify && client.saw_alert.is_none()),
                 ("is turned off", client.turned_off),
+                ("is served by the next server", after.attempts.len() > 1 && !after.backends.is_empty()),
             ];
             seen.iter().filter(|(_, seen)| *seen).for_each(|(what, _)| self.count(format!("client {what}")));
             for backend in &after.backends {

@@ -9,10 +9,9 @@ use super::script::{ClientScript, Ending, Kind, Mood, Name, Noise, Order};
 use super::world::Aftermath;
 use crate::config::ProxyProtocol;
 use crate::sys::Address;
-use crate::sys::scripted::Mode;
 use crate::trust::Reason;
 use crate::wire::audit::{CloseReason, ConnectionRecord, Event};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What is wrong; nothing if all is well.
 pub fn judge(aftermath: &Aftermath) -> Vec<String> {
@@ -54,8 +53,38 @@ struct Case<'a> {
 const ASKED: [CloseReason; 4] =
     [CloseReason::IdleTimeout, CloseReason::Drained, CloseReason::BackendUnavailable, CloseReason::NoLongerAdmitted];
 
-/// A block has reached every connection by then.
-const BLOCK_BITES_IN: Duration = Duration::from_secs(1);
+/// A block or a reload has reached every connection by then.
+const BITES_IN: Duration = Duration::from_secs(1);
+
+/// A time in which the operator wants a client out.
+struct Shut {
+    from: Duration,
+    until: Option<Duration>,
+    reason: Reason,
+}
+
+impl Shut {
+    /// Whether every connection must have felt it.
+    fn lasts(&self) -> bool {
+        self.until.is_none_or(|until| until > self.from + BITES_IN)
+    }
+
+    /// Whether nobody may be served at this time.
+    fn bites_at(&self, at: Duration) -> bool {
+        at > self.from + BITES_IN && self.until.is_none_or(|until| at < until)
+    }
+
+    /// Whether somebody may be refused for it who is told so at this time: the handshake was judged a little earlier.
+    fn holds_at(&self, ts: SystemTime) -> bool {
+        let at = since_begin(ts);
+        at >= self.from && self.until.is_none_or(|until| at <= until + HANDSHAKE_TIMEOUT)
+    }
+}
+
+/// By the wall clock of a world in which nobody sets it.
+fn since_begin(ts: SystemTime) -> Duration {
+    ts.duration_since(UNIX_EPOCH + Duration::from_secs(BEGIN)).unwrap_or_default()
+}
 
 impl<'a> Case<'a> {
     fn new(aftermath: &'a Aftermath, number: usize) -> Case<'a> {
@@ -80,7 +109,7 @@ impl<'a> Case<'a> {
         self.judge_backend_end(&mut complaints);
         self.judge_reason(&mut complaints);
         self.judge_refusal(&mut complaints);
-        self.judge_block(&mut complaints);
+        self.judge_shuts(&mut complaints);
         self.judge_calm(&mut complaints);
         complaints.0
     }
@@ -118,7 +147,7 @@ impl<'a> Case<'a> {
     fn judge_audit(&self, complaints: &mut Complaints) {
         let events: Vec<Event> = self.records.iter().map(|record| record.event).collect();
         let spoke = self.client.facts.read_by_us > 0;
-        let exits = matches!(self.aftermath.script.command, Some((_, Order::Exit)));
+        let exits = self.aftermath.script.orders(Order::Exit);
         let fits = match events[..] {
             [] => !spoke || exits,
             // Lost with the worker, and counted by the one who ended it.
@@ -230,11 +259,10 @@ impl<'a> Case<'a> {
             CloseReason::BackendReset => !self.backend_is_blameless(),
             CloseReason::TlsError => self.script.noise.is_some(),
             CloseReason::IdleTimeout => closed.duration_micros >= IDLE_TIMEOUT.as_micros() as u64,
-            CloseReason::Drained => matches!(script.command, Some((_, Order::EndAll))),
-            CloseReason::BackendUnavailable => {
-                script.mood == Mood::Wild || !self.script.backend.servers.contains(&Mode::Answers)
-            }
-            CloseReason::NoLongerAdmitted => self.blocked_at().is_some(),
+            // Idle connections are ended once nobody is let in any more.
+            CloseReason::Drained => script.orders(Order::EndAll) || script.orders(Order::StopAccepting),
+            CloseReason::BackendUnavailable => script.mood == Mood::Wild || !self.script.backend.is_reliable(),
+            CloseReason::NoLongerAdmitted => !self.shuts().is_empty(),
             CloseReason::Internal => self.aftermath.panics > 0,
             CloseReason::MaxAge | CloseReason::CertificateExpired => false,
         };
@@ -255,7 +283,7 @@ impl<'a> Case<'a> {
         let script = &self.aftermath.script;
         if refused.reason == Reason::Timeout {
             let late = refused.duration_micros >= HANDSHAKE_TIMEOUT.as_micros() as u64;
-            return complaints.unless(late || script.command.is_some(), "a handshake was cut off before its time");
+            return complaints.unless(late || !script.orders.is_empty(), "a handshake was cut off before its time");
         }
         if refused.reason == Reason::Internal {
             return complaints.unless(self.aftermath.panics > 0, "it was refused for a fault of ours");
@@ -264,16 +292,18 @@ impl<'a> Case<'a> {
         if !quiet || self.script.noise.is_some() {
             return;
         }
-        let blocked = matches!(script.command, Some((_, Order::Block)));
+        let clock_jumps = script.jump.is_some();
+        let shuts = self.shuts();
+        let mut shuts = shuts.iter().filter(|shut| clock_jumps || shut.holds_at(refused.ts));
+        let shut = shuts.any(|shut| shut.reason == refused.reason);
         let expected = match (self.script.name, self.script.who) {
             (Name::Unknown | Name::Missing, _) => Reason::SniUnknown,
             (_, Who::Stranger) => Reason::UnknownIssuer,
-            (_, Who::Expired) => Reason::Expired,
-            // A block bites on the certificate that is shown, whoever shows it.
-            (_, Who::Impostor) if blocked && refused.reason == Reason::IdentityBlocked => Reason::IdentityBlocked,
-            (_, Who::Impostor) => Reason::BadSignature,
             (_, Who::Nobody) => Reason::NoCert,
-            (_, Who::Good) if self.blocked_at().is_some() => Reason::IdentityBlocked,
+            // A block bites on the certificate that is shown, whoever shows it, and so does distrust.
+            (_, Who::Good | Who::Impostor | Who::Expired) if shut => refused.reason,
+            (_, Who::Expired) => Reason::Expired,
+            (_, Who::Impostor) => Reason::BadSignature,
             (_, Who::Good) => Reason::Ok,
         };
         let (came, alert) = (refused.reason, refused.our_alert);
@@ -284,26 +314,49 @@ impl<'a> Case<'a> {
         );
     }
 
-    /// When the operator shut this client out.
-    fn blocked_at(&self) -> Option<Duration> {
-        let known = self.script.who == Who::Good && self.site.asks != Asks::Nothing;
-        match self.aftermath.script.command {
-            Some((at, Order::Block)) if known => Some(at),
-            _ => None,
+    /// When the operator has this client's certificate shut out, and as what.
+    fn shuts(&self) -> Vec<Shut> {
+        let shown = matches!(self.script.who, Who::Good | Who::Impostor | Who::Expired);
+        if !shown || self.site.asks == Asks::Nothing {
+            return Vec::new();
         }
+        let mut shuts = Vec::new();
+        let (mut blocked, mut distrusted) = (None, None);
+        for (at, order) in self.aftermath.script.orders.iter().copied() {
+            let (open, reason) = match order {
+                Order::Block | Order::Unblock => (&mut blocked, Reason::IdentityBlocked),
+                Order::Distrust | Order::Reload => (&mut distrusted, Reason::UnknownIssuer),
+                Order::StopAccepting | Order::EndAll | Order::Exit => continue,
+            };
+            match order {
+                Order::Block | Order::Distrust => drop(open.get_or_insert(at)),
+                _ => shuts.extend(open.take().map(|from| Shut { from, until: Some(at), reason })),
+            }
+        }
+        shuts.extend(blocked.map(|from| Shut { from, until: None, reason: Reason::IdentityBlocked }));
+        shuts.extend(distrusted.map(|from| Shut { from, until: None, reason: Reason::UnknownIssuer }));
+        shuts
     }
 
-    /// Nobody is served past a block.
-    fn judge_block(&self, complaints: &mut Complaints) {
-        let Some(at) = self.blocked_at() else { return };
-        if self.aftermath.script.jump.is_some() {
+    /// Nobody is served who is shut out.
+    fn judge_shuts(&self, complaints: &mut Complaints) {
+        if self.aftermath.script.jump.is_some() || self.script.who != Who::Good {
             return;
         }
-        let late = UNIX_EPOCH + Duration::from_secs(BEGIN) + at + BLOCK_BITES_IN;
-        // Who is in his handshake is judged at its end, when he still has no backend.
-        let served = self.records.iter().any(|record| record.event == Event::Accepted);
-        for record in self.records.iter().filter(|_| served) {
-            complaints.unless(record.ts <= late, format!("{:?} though it was blocked", record.event));
+        let of = |event: Event| self.records.iter().find(|record| record.event == event).map(|record| record.ts);
+        let closed = of(Event::Closed);
+        for shut in self.shuts() {
+            let reason = shut.reason;
+            let tried = self.attempts.iter().any(|at| shut.bites_at(*at));
+            complaints.unless(!tried, format!("a backend was connected to for it in spite of {reason:?}"));
+            // Who is in his handshake is judged at its end, when he still has no backend.
+            let Some(accepted) = of(Event::Accepted) else { continue };
+            let bites = |ts: SystemTime| shut.bites_at(since_begin(ts));
+            complaints.unless(!bites(accepted), format!("it was accepted in spite of {reason:?}"));
+            complaints.unless(!closed.is_some_and(bites), format!("it ended too late for {reason:?}"));
+            let outlives = closed.is_some_and(|ts| shut.until.is_some_and(|until| since_begin(ts) >= until));
+            let through = outlives && shut.lasts() && since_begin(accepted) <= shut.from;
+            complaints.unless(!through, format!("it lived through {reason:?}"));
         }
     }
 
@@ -343,7 +396,7 @@ fn judge_counters(aftermath: &Aftermath) -> Vec<String> {
     complaints.unless(places.iter().all(|counts| *counts == (0, 0)), format!("places taken: {places:?}"));
     complaints.unless(counters.task_panics.value() == aftermath.panics, "a task panicked of itself");
     // A worker that ends with open connections and a panic leave sums behind that no line tells of.
-    let lost = matches!(aftermath.script.command, Some((_, Order::Exit))) || aftermath.panics > 0;
+    let lost = aftermath.script.orders(Order::Exit) || aftermath.panics > 0;
     let closed = || aftermath.records.iter().filter(|record| record.event == Event::Closed);
     let (bytes_in, bytes_out) = (closed().map(|r| r.bytes_in).sum(), closed().map(|r| r.bytes_out).sum());
     let counted = (counters.bytes_in.value(), counters.bytes_out.value());

@@ -4,7 +4,7 @@ use super::backend::{self, BackendReport, Reports};
 use super::client::{self, ClientReport};
 use super::fixture::{Fixture, LISTENERS};
 use super::pki::BEGIN;
-use super::script::{Order, Script};
+use super::script::{Order, Script, Turn};
 use crate::sys::scripted::{Dice, Net, ServerId};
 use crate::sys::{Address, Runtime};
 use crate::trust::{Block, Blocked, Blocks, SharedChainCache};
@@ -12,6 +12,7 @@ use crate::wire::audit::{CloseReason, ConnectionRecord, Record};
 use crate::worker::accepting::{ListenKey, Parting};
 use crate::worker::counters::Counters;
 use crate::worker::gauges::Gauges;
+use crate::worker::snapshot::Snapshot;
 use crate::worker::thread::{Command, Mailbox, Publication, Setup, Shared, Worker};
 use arc_swap::ArcSwap;
 use std::cell::{Cell, RefCell};
@@ -166,6 +167,13 @@ fn move_in(net: &Net, fixture: &Rc<Fixture>, number: usize, script: &Script, dic
     for (index, (address, mode)) in site.servers.iter().zip(&own.backend.servers).enumerate() {
         let server = net.serve(Address::clone(address), *mode, own.backend.talk.windows);
         servers.push(server);
+        if let Some(Turn { at, mode, .. }) = own.backend.turn.filter(|turn| turn.server == index) {
+            let net = net.clone();
+            net.clone().spawn_server(async move {
+                net.sleep(at).await;
+                net.turn_server(server, mode);
+            });
+        }
         net.spawn_server(backend::serve(
             net.clone(),
             (index, server),
@@ -183,7 +191,7 @@ fn move_in(net: &Net, fixture: &Rc<Fixture>, number: usize, script: &Script, dic
 
 /// What the operator does, at its time.
 fn operate(net: &Net, script: &Script, stage: &Stage, fixture: &Rc<Fixture>) {
-    if let Some((after, order)) = script.command {
+    for (after, order) in script.orders.iter().copied() {
         let (net, operator, fixture) = (net.clone(), stage.operator.clone(), fixture.clone());
         let start = stage.worker.host.reactor.now() - net.now();
         let patience = if after.as_micros().is_multiple_of(2) { Duration::ZERO } else { EXIT_PATIENCE };
@@ -191,7 +199,7 @@ fn operate(net: &Net, script: &Script, stage: &Stage, fixture: &Rc<Fixture>) {
         net.clone().spawn(async move {
             net.sleep(after).await;
             net.trace(|| format!("      the operator orders {order:?}"));
-            operator.exits.set(order == Order::Exit);
+            operator.exits.set(operator.exits.get() || order == Order::Exit);
             operator.give(order, clock(net.now()), &fixture);
         });
     }
@@ -222,21 +230,27 @@ impl Operator {
             Order::StopAccepting => Command::StopAccepting(Parting::Emptied, at_latest + DRAIN),
             Order::Exit => Command::Exit { at_latest },
             Order::EndAll => Command::EndAll(CloseReason::Drained),
-            Order::Reload => {
-                let snapshot = fixture.reloaded.clone();
-                let counters = Arc::new(self.counters.next(fixture.snapshot.config(), snapshot.config()));
-                let gauges = self.gauges.clone();
-                let publication = Publication { snapshot, counters, gauges, sockets: Vec::new() };
-                Command::Publish(Box::new(publication), mpsc::channel().0)
-            }
+            Order::Reload => self.publish(&fixture.reloaded, fixture),
+            Order::Distrust => self.publish(&fixture.distrusting, fixture),
             Order::Block => {
                 let what = Blocked::Identity(GOOD_IDENTITY.to_owned());
                 let block = Block { what, until: None, since: 0, by: "simulation".to_owned(), why: None };
                 self.blocks.store(Arc::new(Blocks::default().with(block).unwrap()));
                 Command::Rejudge
             }
+            Order::Unblock => {
+                self.blocks.store(Arc::default());
+                Command::Rejudge
+            }
         };
         self.mailbox.send(command);
+    }
+
+    fn publish(&self, snapshot: &Arc<Snapshot>, fixture: &Fixture) -> Command {
+        let counters = Arc::new(self.counters.next(fixture.snapshot.config(), snapshot.config()));
+        let (snapshot, gauges) = (snapshot.clone(), self.gauges.clone());
+        let publication = Publication { snapshot, counters, gauges, sockets: Vec::new() };
+        Command::Publish(Box::new(publication), mpsc::channel().0)
     }
 }
 
