@@ -267,6 +267,7 @@ fn long_text_is_cut_with_an_ellipsis_and_text_at_the_bound_is_not() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes Miri minutes")]
 fn a_long_list_of_names_ends_with_an_ellipsis() {
     let san: Vec<String> = (0..10_000).map(|i| format!("dns:host-{i}.example")).collect();
     let leaf = Leaf { san: san.clone(), ..leaf() };
@@ -277,6 +278,7 @@ fn a_long_list_of_names_ends_with_an_ellipsis() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes Miri minutes")]
 fn the_worst_line_stays_within_the_bound() {
     for c in ["\u{0}", "\u{2028}", "\"", "x", "é", "\u{10ffff}"] {
         let long = c.repeat(20_000);
