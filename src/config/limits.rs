@@ -244,3 +244,10 @@ pub const STATUS_EXPIRIES_MAX: usize = 20;
 pub const STATUS_IDENTITIES_MAX: usize = 50;
 /// Shortest time between two looks at watched files.
 pub const WATCH_MIN: Duration = Duration::from_millis(100);
+/// Sources of full handshakes that a listener keeps count of: 2 MiB where there is a limit.
+pub const SOURCES_TRACKED_MAX: usize = 65_536;
+/// Steps of resumed handshakes that one turn of a worker's loop runs: about 150 microseconds each.
+pub const RESUMED_STEPS_PER_TURN: usize = 2;
+/// Steps of full handshakes that one turn of a worker's loop runs: about 250 microseconds each. More would make open
+/// connections wait longer; the turn itself costs a hundredth of one.
+pub const FULL_STEPS_PER_TURN: usize = 1;

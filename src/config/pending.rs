@@ -1,7 +1,6 @@
 //! What the contract promises and the program does not do yet: such a key is refused, never ignored. A line goes when
 //! its behaviour comes.
 
-use super::forms;
 use super::walk::{Table, Value};
 
 /// When a key is refused, and what to do about it.
@@ -17,18 +16,14 @@ enum Refused {
     Any,
     /// These alone.
     Words(&'static [&'static str]),
-    /// A duration or a number above zero.
-    NonZero,
 }
 
-use Refused::{Any, NonZero, Words};
+use Refused::{Any, Words};
 
 #[rustfmt::skip]
 const PENDING: &[Pending] = &[
     Pending { key: "runtime.steering", refused: Words(&["cpu"]), help: "leave it out, or write \"hash\"" },
     Pending { key: "runtime.ktls", refused: Words(&["require"]), help: "leave it out, or write \"off\"" },
-    Pending { key: "listener.limits.connections_per_identity", refused: NonZero, help: "leave it out, or write 0" },
-    Pending { key: "listener.limits.full_handshakes_per_second_per_source", refused: NonZero, help: "leave it out, or write 0" },
     Pending { key: "site.protocol", refused: Words(&["http"]), help: "leave it out, or write \"tcp\"" },
     Pending { key: "site.http", refused: Any, help: "leave the table out" },
     Pending { key: "backend.health", refused: Any, help: "leave the table out; servers that fail are still passed over" },
@@ -50,10 +45,6 @@ impl Refused {
         match self {
             Any => true,
             Words(words) => value.as_text().is_some_and(|text| words.contains(&text)),
-            NonZero => match value.as_text() {
-                Some(text) => forms::duration(text).is_ok_and(|duration| !duration.is_zero()),
-                None => !value.is_integer_zero(),
-            },
         }
     }
 }
@@ -70,8 +61,7 @@ mod tests {
             "runtime.ktls" => ("\"require\"", Some("\"auto\"")),
             "site.protocol" => ("\"http\"", Some("\"tcp\"")),
             "site.http" | "backend.health" => ("{}", None),
-            _ if key.ends_with("per_identity") || key.ends_with("per_source") => ("1", Some("0")),
-            _ => ("\"1s\"", Some("\"0ms\"")),
+            _ => unreachable!("{key}"),
         }
     }
 
@@ -82,7 +72,6 @@ mod tests {
             "listener" | "site" | "backend" => {
                 LEAST.replace(&format!("[[{table}]]"), &format!("[[{table}]]\n{name} = {value}"))
             }
-            "listener.limits" => LEAST.replace("[[site]]", &format!("[listener.limits]\n{name} = {value}\n[[site]]")),
             _ => format!("[{table}]\n{name} = {value}\n{LEAST}"),
         }
     }

@@ -148,10 +148,6 @@ impl<'a> Value<'a> {
         self.value.is_integer()
     }
 
-    pub fn is_integer_zero(&self) -> bool {
-        self.value.as_integer().is_some_and(|integer| i64::from_str_radix(integer.as_str(), integer.radix()) == Ok(0))
-    }
-
     pub fn is_table(&self) -> bool {
         self.value.is_table()
     }

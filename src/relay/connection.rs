@@ -89,7 +89,7 @@ async fn serve_admitted<H: Host>(
     mut account: Account,
     greeted: Greeted,
 ) {
-    let Greeted { session, early, peer_closed, cpu } = greeted;
+    let Greeted { session, early, peer_closed, cpu, place: _place } = greeted;
     let Some(established) = session.established() else { return };
     let wall = account.established(established);
     host.handshake_done(entry, established, Took { wall, cpu });

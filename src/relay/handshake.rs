@@ -1,11 +1,12 @@
 //! From accept to an admitted client, under one absolute deadline.
 
-use super::{Account, Entry, Host, Live, arrival};
+use super::{Account, Entry, Host, Limit, Live, arrival};
 use crate::config::limits;
 use crate::sys::{self, Lease, Size, Socket};
-use crate::tls::{Session, Status};
+use crate::tls::{Cost, Failure, QuotaPlace, Session, Status};
 use crate::trust::Reason;
 use rustls_pki_types::UnixTime;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -17,6 +18,8 @@ pub(super) struct Greeted {
     pub peer_closed: bool,
     /// CPU time that TLS took.
     pub cpu: Duration,
+    /// Counts the connection for its identity as long as it is held.
+    pub place: Option<QuotaPlace>,
 }
 
 /// A handshake that did not end well; the account tells how.
@@ -41,18 +44,14 @@ pub(super) async fn handshake<H: Host>(
     live: &Live,
 ) -> Result<Greeted, Refused> {
     let deadline = account.accepted_at() + entry.limits.handshake_timeout;
-    let mut talk = Talk {
-        session: Session::new(entry.sites.clone(), host.environment()),
-        spoke: false,
-        failed: false,
-        cpu: Duration::ZERO,
-    };
+    let mut talk = Talk::new(&**host, entry);
     let run = live.signal.unless(talk.arrive(host, entry, client, account, live));
     let outcome = host.reactor().until(deadline, run).await;
     let (spoke, alerted) = (talk.spoke, talk.failed);
     match outcome {
         Some(Ok(Ok((early, peer_closed)))) => {
-            return Ok(Greeted { session: talk.session, early, peer_closed, cpu: talk.cpu });
+            let place = talk.session.take_place();
+            return Ok(Greeted { session: talk.session, early, peer_closed, cpu: talk.cpu, place });
         }
         Some(Ok(Err(()))) => {}
         Some(Err(_)) => account.refused(Reason::Timeout, "the process is stopping and the handshake was not done"),
@@ -72,9 +71,23 @@ struct Talk {
     spoke: bool,
     failed: bool,
     cpu: Duration,
+    /// The ClientHello is whole.
+    heard: bool,
+    /// A full handshake was taken off what its source may begin.
+    charged: bool,
+    /// Whether the client has more connections than it may was looked at.
+    looked: bool,
+    /// What the handshake ran into.
+    limit: Limit,
 }
 
 impl Talk {
+    fn new<H: Host>(host: &H, entry: &Entry) -> Talk {
+        let session = Session::new(entry.sites.clone(), host.environment()).with_quota(host.quota(entry));
+        let (spoke, failed, heard, charged, looked, cpu) = Default::default();
+        Talk { session, spoke, failed, cpu, heard, charged, looked, limit: Limit::ConnectionsPerIdentity }
+    }
+
     /// Learns who comes, then speaks TLS with them.
     async fn arrive<H: Host>(
         &mut self,
@@ -89,13 +102,14 @@ impl Talk {
             first = arrival::read_header(client, account, &mut self.spoke).await?;
         }
         let _ = live.client.set(account.client());
-        self.run(host, client, account, first).await
+        self.run(host, entry, client, account, first).await
     }
 
     /// Feeds what comes, `first` before all, until the session is open; plaintext behind the handshake is returned.
     async fn run<H: Host>(
         &mut self,
         host: &Rc<H>,
+        entry: &Entry,
         client: &Socket,
         account: &mut Account,
         first: Vec<u8>,
@@ -103,18 +117,18 @@ impl Talk {
         let mut early = Vec::new();
         let mut waiting = Some(first).filter(|first| !first.is_empty()).map(Input::Kept);
         loop {
-            let mut input = match waiting.take() {
+            let input = match waiting.take() {
                 Some(input) => input,
                 None => Input::Fresh(self.receive(client, account).await?),
             };
             let mut out = host.shelf().take();
-            let before = sys::thread_cpu_time();
-            let fed = self.session.feed(input.bytes(), unix_now(&**host), &mut early, &mut out);
-            self.cpu += sys::thread_cpu_time().saturating_sub(before);
-            drop(input);
+            let fed = self.step(host, entry, account.client().ip(), input, (&mut early, &mut out)).await;
             #[cfg(debug_assertions)]
             super::fault::panic_if_asked("handshake", self.session.sni());
             if let Err(failure) = &fed {
+                if failure.reason == Reason::RateLimited {
+                    host.limited(self.limit);
+                }
                 account.failed(failure);
                 self.failed = true;
             }
@@ -133,6 +147,67 @@ impl Talk {
                 Err(_) => return Err(()),
             }
         }
+    }
+
+    /// One step of the handshake, once its turn has come.
+    async fn step<H: Host>(
+        &mut self,
+        host: &Rc<H>,
+        entry: &Entry,
+        source: IpAddr,
+        mut input: Input,
+        (plain, out): (&mut Vec<u8>, &mut Vec<u8>),
+    ) -> Result<Status, Box<Failure>> {
+        if !self.heard {
+            let Some(cost) = self.session.hear(input.bytes(), unix_now(&**host), out)? else {
+                return Ok(Status::Handshaking);
+            };
+            self.heard = true;
+            // The session has it all.
+            input = Input::Kept(Vec::new());
+            if cost == Cost::Full {
+                self.charge(&**host, entry, source, out)?;
+            }
+        }
+        let cost = self.session.cost();
+        if !host.pacer().try_begin(cost) {
+            // Whoever waits holds no buffer that others receive with.
+            input = Input::Kept(input.bytes().to_vec());
+            host.pacer().begin(cost).await;
+        }
+        let before = sys::thread_cpu_time();
+        let fed = self.session.feed(input.bytes(), unix_now(&**host), plain, out);
+        self.cpu += sys::thread_cpu_time().saturating_sub(before);
+        let status = fed?;
+        if self.session.is_full() {
+            self.charge(&**host, entry, source, out)?;
+        } else if !std::mem::replace(&mut self.looked, true) && self.session.resumes_in_vain() {
+            let detail = "this client has as many connections as it may; see listener.limits.connections_per_identity";
+            return Err(self.session.refuse(Reason::RateLimited, detail, out));
+        }
+        Ok(status)
+    }
+
+    /// Takes a full handshake off what its source may begin in this second, once; refuses where nothing is left. Mostly
+    /// that is before anything was computed: only a ticket of ours that is not taken makes it come later.
+    fn charge<H: Host>(
+        &mut self,
+        host: &H,
+        entry: &Entry,
+        source: IpAddr,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Box<Failure>> {
+        if self.charged || host.may_begin_full(entry, source) {
+            self.charged = true;
+            return Ok(());
+        }
+        self.limit = Limit::FullHandshakesPerSource;
+        let most = entry.limits.full_handshakes_per_second_per_source;
+        let detail = format!(
+            "this source has begun as many full handshakes as it may, {most} a second; see \
+             listener.limits.full_handshakes_per_second_per_source"
+        );
+        Err(self.session.refuse(Reason::RateLimited, &detail, out))
     }
 
     async fn receive(&mut self, client: &Socket, account: &mut Account) -> Result<Lease, ()> {

@@ -14,6 +14,7 @@ mod end;
 mod fault;
 mod handshake;
 mod moved;
+mod pace;
 mod shelf;
 mod sizing;
 mod transfer;
@@ -22,16 +23,18 @@ mod upstream;
 pub use account::Account;
 pub use connection::{Live, serve};
 pub use end::{Cause, EndSignal};
+pub use pace::{Pacer, StepsPerTurn};
 pub use shelf::Shelf;
 
 use crate::config::{self, ProxyProtocol, ProxyTlvs};
 use crate::stats::Counter;
 use crate::sys::{Address, Reactor};
-use crate::tls::{Declined, Environment, Established, Site, SiteTable};
+use crate::tls::{Declined, Environment, Established, Quota, Site, SiteTable};
 use crate::trust::Identity;
 use crate::wire::audit::ConnectionRecord;
 use ipnet::IpNet;
 use std::io;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -94,6 +97,26 @@ pub struct Took {
     pub cpu: Duration,
 }
 
+/// A limit that clients are refused for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    ConnectionsPerIdentity,
+    FullHandshakesPerSource,
+}
+
+impl Limit {
+    /// Each once, in the order of their numbers.
+    pub const ALL: [Limit; 2] = [Limit::ConnectionsPerIdentity, Limit::FullHandshakesPerSource];
+
+    /// The metric's label value: the key that sets it.
+    pub fn code(self) -> &'static str {
+        match self {
+            Limit::ConnectionsPerIdentity => "connections_per_identity",
+            Limit::FullHandshakesPerSource => "full_handshakes_per_second_per_source",
+        }
+    }
+}
+
 /// The worker around a connection.
 pub trait Host: 'static {
     /// What [`Host::choose`] hands out.
@@ -102,6 +125,14 @@ pub trait Host: 'static {
     fn reactor(&self) -> &Rc<Reactor>;
     fn environment(&self) -> Rc<Environment>;
     fn shelf(&self) -> &Shelf;
+    /// When handshakes may go on.
+    fn pacer(&self) -> &Rc<Pacer>;
+    /// How many connections each identity may have; `None`: any number.
+    fn quota(&self, entry: &Entry) -> Option<Quota>;
+    /// Takes a full handshake off what this source may still begin; false: nothing is left.
+    fn may_begin_full(&self, entry: &Entry, source: IpAddr) -> bool;
+    /// A client was refused for a limit.
+    fn limited(&self, limit: Limit);
     /// Plaintext bytes from clients.
     fn bytes_in(&self) -> &Counter;
     /// Plaintext bytes to clients.

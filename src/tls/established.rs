@@ -42,11 +42,15 @@ impl Established {
     /// Judges the client of a finished handshake once more, by what rustls now holds of it.
     pub(super) fn conclude(
         tls: &UnbufferedServerConnection,
-        handshake: &Handshake,
+        handshake: &mut Handshake,
     ) -> Result<Established, Box<Failure>> {
         let kind = tls.handshake_kind();
         let resumed = kind == Some(HandshakeKind::Resumed);
         let admission = admit(tls, handshake, resumed)?;
+        // A full handshake has its place already. A resumed one gets it here: it, too, has just proven who it is.
+        if let Err(detail) = handshake.take_place(admission.identity()) {
+            return Err(full(&admission, &detail));
+        }
         let site = &handshake.site;
         let (Some(cipher), Some(certificate)) =
             (cipher_of(tls), site.certificates().get(handshake.certificate).cloned())
@@ -116,6 +120,17 @@ fn admit(
         return Ok(admission);
     }
     Err(Box::new(Failure::new(Reason::Internal, "the session is not the one whose client was judged; refused")))
+}
+
+/// A client that may have no more connections.
+fn full(admission: &Admission, detail: &str) -> Box<Failure> {
+    let mut failure = Box::new(Failure::new(Reason::RateLimited, detail));
+    failure.leaf = admission.leaf().cloned();
+    failure.chain_len = admission.chain_len();
+    failure.verify = Reason::RateLimited.x509_v();
+    failure.proven = failure.leaf.is_some();
+    failure.identity = admission.identity().map(|identity| identity.text().clone());
+    failure
 }
 
 /// A refusal of `trust` as a failure of the connection.

@@ -17,6 +17,7 @@ pub(super) struct Hello {
 }
 
 /// A whole ClientHello.
+#[derive(Default)]
 pub(super) struct Greeting {
     /// Lower case.
     pub sni: Option<String>,

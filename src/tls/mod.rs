@@ -13,8 +13,10 @@ mod files;
 mod finished;
 mod hello;
 mod names;
+mod offer;
 #[cfg(fuzzing)]
 mod probe;
+mod quota;
 mod records;
 mod resolver;
 mod scope;
@@ -36,7 +38,8 @@ pub use files::read_secrets;
 pub use names::openssl_cipher_name;
 #[cfg(fuzzing)]
 pub use probe::TicketProbe;
-pub use session::{Session, Status};
+pub use quota::{Quota, QuotaPlace, Tally};
+pub use session::{Cost, Session, Status};
 pub use site::{Site, SiteSource};
 pub use table::SiteTable;
 pub use ticket_keys::{NoKeys, Secret, TicketKeys};

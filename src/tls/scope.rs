@@ -6,6 +6,7 @@
 //! connection can so be seen by another, whatever order they are served in.
 
 use super::Environment;
+use super::quota::{Quota, QuotaPlace};
 use super::site::Site;
 use super::tickets::TicketState;
 use crate::trust::{Admission, Refusal};
@@ -37,6 +38,10 @@ pub(super) struct Handshake {
     /// Which of the site's certificates was chosen.
     pub certificate: usize,
     pub tickets: TicketState,
+    /// How many connections each identity may have.
+    pub quota: Option<Quota>,
+    /// This client's, once it has proven who it is.
+    pub place: Option<QuotaPlace>,
 }
 
 /// Whether the client has shown that it holds the key of its certificate.
@@ -60,6 +65,8 @@ impl Handshake {
             scheme: None,
             certificate: 0,
             tickets: TicketState::default(),
+            quota: None,
+            place: None,
         }
     }
 }

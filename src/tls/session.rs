@@ -1,9 +1,14 @@
 //! One connection's TLS, from the first byte to the last, without I/O.
 
+mod ahead;
+
+pub use ahead::Cost;
+
 use super::Environment;
 use super::established::{self, Established};
 use super::failure::{Failure, Stage, alert_in, alert_of, detail_of, plaintext_alert, reason_of};
 use super::hello::{Greeting, Hello};
+use super::quota::{Quota, QuotaPlace};
 use super::records::{self, Drive, WriteError};
 use super::scope::{self, Handshake, Proof};
 use super::site::Site;
@@ -26,6 +31,7 @@ const DECRYPT_ERROR: u8 = 51;
 pub struct Session {
     table: Arc<SiteTable>,
     environment: Rc<Environment>,
+    quota: Option<Quota>,
     phase: Phase,
 }
 
@@ -41,6 +47,8 @@ pub enum Status {
 
 enum Phase {
     Hello(Box<Hello>),
+    /// The ClientHello is whole; nothing was done with it yet.
+    Greeted(Box<Greeting>, Cost),
     Running(Box<Running>),
     Ended,
 }
@@ -58,12 +66,22 @@ struct Running {
     silent: bool,
     peer_closed: bool,
     close_sent: bool,
+    /// A HelloRetryRequest went out, and the second ClientHello is still to come.
+    retrying: bool,
+    retried: bool,
+    /// Counts the connection for its identity, until whoever keeps it takes it.
+    place: Option<QuotaPlace>,
 }
 
 impl Session {
     /// A session before its first byte.
     pub fn new(table: Arc<SiteTable>, environment: Rc<Environment>) -> Session {
-        Session { table, environment, phase: Phase::Hello(Box::default()) }
+        Session { table, environment, quota: None, phase: Phase::Hello(Box::default()) }
+    }
+
+    /// The same with a limit to the connections of each identity: see [`Session::take_place`].
+    pub fn with_quota(self, quota: Option<Quota>) -> Session {
+        Session { quota, ..self }
     }
 
     /// Takes all of `input` (which it overwrites). Plaintext is appended to `plain`, and only once the client is
@@ -76,11 +94,16 @@ impl Session {
         out: &mut Vec<u8>,
     ) -> Result<Status, Box<Failure>> {
         let answer = match &mut self.phase {
-            Phase::Hello(hello) => match hello.feed(input, out) {
+            Phase::Hello(_) => match self.hear(input, now, out) {
                 Ok(None) => return Ok(Status::Handshaking),
-                Ok(Some(greeting)) => self.greet(greeting, now, plain, out),
+                Ok(Some(_)) => return self.feed(&mut [], now, plain, out),
                 Err(failure) => Err(failure),
             },
+            Phase::Greeted(greeting, _) => {
+                let mut greeting = std::mem::take(&mut **greeting);
+                greeting.bytes.extend_from_slice(input);
+                self.greet(greeting, now, plain, out)
+            }
             Phase::Running(running) => running.feed(input, now, plain, out),
             Phase::Ended => Err(ended()),
         };
@@ -95,7 +118,7 @@ impl Session {
     pub fn encrypt(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), Box<Failure>> {
         let answer = match &mut self.phase {
             Phase::Running(running) => running.encrypt(data, out),
-            Phase::Hello(_) | Phase::Ended => Err(ended()),
+            Phase::Hello(_) | Phase::Greeted(..) | Phase::Ended => Err(ended()),
         };
         if answer.is_err() {
             self.phase = Phase::Ended;
@@ -136,6 +159,7 @@ impl Session {
     pub fn has_partial_record(&self) -> bool {
         match &self.phase {
             Phase::Hello(hello) => hello.has_begun(),
+            Phase::Greeted(..) => true,
             Phase::Running(running) => !running.carry.is_empty(),
             Phase::Ended => false,
         }
@@ -144,7 +168,7 @@ impl Session {
     fn running(&self) -> Option<&Running> {
         match &self.phase {
             Phase::Running(running) => Some(running),
-            Phase::Hello(_) | Phase::Ended => None,
+            Phase::Hello(_) | Phase::Greeted(..) | Phase::Ended => None,
         }
     }
 
@@ -160,7 +184,8 @@ impl Session {
         let Some(site) = self.table.select(sni.as_deref()) else { return Err(unknown_name(sni, out)) };
         let tls = UnbufferedServerConnection::new(site.config().clone())
             .map_err(|error| Box::new(Failure::new(Reason::Internal, &detail_of(&error))))?;
-        let handshake = Handshake::new(now, self.environment.clone(), site.clone(), sni);
+        let mut handshake = Handshake::new(now, self.environment.clone(), site.clone(), sni);
+        handshake.quota = self.quota.take();
         let mut running = Box::new(Running {
             tls,
             site: site.clone(),
@@ -170,6 +195,9 @@ impl Session {
             silent: true,
             peer_closed: false,
             close_sent: false,
+            retrying: false,
+            retried: false,
+            place: None,
         });
         let status = running.feed(&mut bytes, now, plain, out);
         self.phase = Phase::Running(running);
@@ -180,7 +208,7 @@ impl Session {
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let phase = match &self.phase {
-            Phase::Hello(_) => "hello",
+            Phase::Hello(_) | Phase::Greeted(..) => "hello",
             Phase::Running(running) if running.established.is_none() => "handshake",
             Phase::Running(_) => "open",
             Phase::Ended => "ended",
@@ -203,12 +231,16 @@ impl Running {
         let (plain_start, out_start) = (plain.len(), out.len());
         let taken = self.take(input, plain, out);
         self.silent &= out.len() == out_start;
+        self.note_retry();
         if let Err(error) = taken {
             return Err(self.fail(&error, (plain, plain_start), (out, out_start)));
         }
-        if let Some(handshake) = self.handshake.take_if(|_| !self.tls.is_handshaking()) {
-            match Established::conclude(&self.tls, &handshake) {
-                Ok(established) => self.established = Some(Box::new(established)),
+        if let Some(mut handshake) = self.handshake.take_if(|_| !self.tls.is_handshaking()) {
+            match Established::conclude(&self.tls, &mut handshake) {
+                Ok(established) => {
+                    self.established = Some(Box::new(established));
+                    self.place = handshake.place.take();
+                }
                 Err(failure) => {
                     // Neither our Finished nor tickets for a client that is not let in, and nothing from it.
                     plain.truncate(plain_start);
@@ -379,7 +411,11 @@ fn keep(carry: &mut Vec<u8>, left: &[u8]) {
 /// Why a handshake failed, in the order of who knows best: `trust`, the proof of the key, rustls.
 fn why(error: &Error, handshake: &Handshake) -> Box<Failure> {
     let mut failure = match &handshake.decision {
-        Some(Err(refusal)) => return established::refused((**refusal).clone()),
+        Some(Err(refusal)) => {
+            let mut failure = established::refused((**refusal).clone());
+            failure.proven = handshake.proof == Proof::Good;
+            return failure;
+        }
         Some(Ok(_)) if handshake.proof == Proof::Bad => {
             let detail = format!(
                 "the client did not prove that it holds the certificate's key ({}); see whether its certificate and key \

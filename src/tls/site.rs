@@ -39,6 +39,7 @@ pub struct Site {
     policy: Arc<Policy>,
     config: Arc<ServerConfig>,
     certificates: Vec<Arc<ServerCertificate>>,
+    ticket_keys: Option<Arc<TicketKeys>>,
 }
 
 impl Site {
@@ -56,6 +57,7 @@ impl Site {
             policy: source.policy.clone(),
             config: Arc::new(config),
             certificates,
+            ticket_keys: source.ticket_keys.clone(),
         };
         Ok((Arc::new(site), warnings))
     }
@@ -102,7 +104,13 @@ impl Site {
             policy: self.policy.clone(),
             config: Arc::new(config),
             certificates: self.certificates.clone(),
+            ticket_keys: self.ticket_keys.clone(),
         })
+    }
+
+    /// Whether one of our keys made this ticket. Says nothing of whether it will be taken.
+    pub(super) fn has_sealed(&self, ticket: &[u8], now: UnixTime) -> bool {
+        self.ticket_keys.as_ref().is_some_and(|keys| keys.open(ticket, now).is_some())
     }
 
     pub(super) fn config(&self) -> &Arc<ServerConfig> {

@@ -91,6 +91,11 @@ impl TicketState {
         self.opened.iter().rev().find(|opened| opened.admission.digest() == chain)
     }
 
+    /// Whom the ticket is for that was opened last.
+    pub(super) fn last_opened(&self) -> Option<&Arc<Admission>> {
+        self.opened.last().map(|opened| &opened.admission)
+    }
+
     /// Why tickets were brought and none was taken; `None` where none was brought.
     pub(super) fn declined(&self) -> Option<Declined> {
         self.declined

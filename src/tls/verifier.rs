@@ -3,7 +3,7 @@
 
 use super::scope::{self, Handshake, Proof};
 use crate::config::Auth;
-use crate::trust::{self, Look, Policy, Presented, Reason};
+use crate::trust::{self, Look, Policy, Presented, Reason, Refusal};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
@@ -54,6 +54,7 @@ impl SiteVerifier {
             handshake.proof = Proof::Bad;
             let valid = check()?;
             handshake.proof = Proof::Good;
+            enter(handshake)?;
             Ok(valid)
         })
         .unwrap_or_else(|| Err(no_scope()))
@@ -107,6 +108,18 @@ impl ClientCertVerifier for SiteVerifier {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.algorithms.supported_schemes()
     }
+}
+
+/// Counts the connection for its identity, now that the client has proven to be it, or refuses it.
+fn enter(handshake: &mut Handshake) -> Result<(), Error> {
+    let Some(Ok(admission)) = handshake.decision.clone() else { return Ok(()) };
+    handshake.take_place(admission.identity()).map_err(|detail| {
+        let reason = Reason::RateLimited;
+        let (leaf, chain_len, verify) = (admission.leaf().cloned(), admission.chain_len(), reason.x509_v());
+        let identity = admission.identity().map(|identity| identity.text().clone());
+        handshake.decision = Some(Err(Box::new(Refusal { reason, detail, leaf, chain_len, verify, identity })));
+        Error::InvalidCertificate(certificate_error(reason))
+    })
 }
 
 /// The rustls error that makes rustls send [`Reason::alert`]. Never `Error::General`: that becomes handshake_failure.

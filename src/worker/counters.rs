@@ -1,7 +1,7 @@
 //! What one worker counts. The worker alone writes; the control thread reads and adds up.
 
 use crate::config::{Config, Site};
-use crate::relay::Took;
+use crate::relay::{Limit, Took};
 use crate::stats::{Counter, Histogram};
 use crate::tls::Declined;
 use crate::trust::{CacheStats, Reason};
@@ -41,6 +41,8 @@ pub struct WorkerCounters {
     pub task_panics: Counter,
     /// Tickets not taken, by [`Declined`].
     pub resumption_declined: [Counter; Declined::ALL.len()],
+    /// Clients refused for a limit, by [`Limit`].
+    pub limited: [Counter; Limit::ALL.len()],
     /// Turns of the loop; a watchdog sees that it moves.
     pub turns: Counter,
     /// Microseconds spent outside the kernel wait.

@@ -1,15 +1,22 @@
-//! The two counts of a listener that all workers must agree on: its limits are over all of them.
+//! What all workers must agree on about a listener: its limits are over all of them.
 
+use super::sources::Sources;
+use crate::tls::Tally;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
 
-/// Connections and handshakes of one listener, over all workers.
+/// Connections, handshakes, identities and sources of one listener, over all workers.
 #[derive(Debug)]
 pub(super) struct Gauges {
     connections: AtomicU32,
     handshakes: AtomicU32,
     connections_max: AtomicU32,
     handshakes_max: AtomicU32,
+    /// Connections of each identity, where they are limited.
+    pub identities: Arc<Tally>,
+    /// Full handshakes of each source, where they are limited.
+    pub sources: Sources,
 }
 
 /// One connection's place; given back when dropped.
@@ -24,7 +31,8 @@ impl Gauges {
     pub fn new(connections_max: u32, handshakes_max: u32) -> Arc<Gauges> {
         let (connections, handshakes) = Default::default();
         let (connections_max, handshakes_max) = (connections_max.into(), handshakes_max.into());
-        Arc::new(Gauges { connections, handshakes, connections_max, handshakes_max })
+        let (identities, sources) = (Arc::default(), Sources::new(Instant::now()));
+        Arc::new(Gauges { connections, handshakes, connections_max, handshakes_max, identities, sources })
     }
 
     /// Whether accepting has to pause. Connections that come at the same moment on several workers may pass it by a few.

@@ -7,7 +7,7 @@ use super::plan::Plan;
 use super::rejudge::Rejudging;
 use super::seen::Seen;
 use crate::config::{OnFull, limits};
-use crate::relay::{Entry, Live, Shelf};
+use crate::relay::{Entry, Live, Pacer, Shelf, StepsPerTurn};
 use crate::sys::Reactor;
 use crate::tls::Environment;
 use crate::trust::Admission;
@@ -18,12 +18,16 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
+const STEPS_PER_TURN: StepsPerTurn =
+    StepsPerTurn { resumed: limits::RESUMED_STEPS_PER_TURN, full: limits::FULL_STEPS_PER_TURN };
+
 /// One worker's state around its connections.
 pub(super) struct WorkerHost {
     pub index: usize,
     pub reactor: Rc<Reactor>,
     pub environment: Rc<Environment>,
     pub shelf: Shelf,
+    pub pacer: Rc<Pacer>,
     pub audit: Option<Arc<AuditQueue>>,
     pub table: RefCell<Slab<Resident>>,
     pub rejudging: Rejudging,
@@ -68,6 +72,7 @@ impl WorkerHost {
         WorkerHost {
             index,
             environment: Rc::new(environment),
+            pacer: Pacer::new(reactor.clone(), STEPS_PER_TURN),
             shelf: Shelf::new(limits::SEND_BUFFERS_KEPT_MAX),
             audit,
             table: RefCell::new(Slab::new()),

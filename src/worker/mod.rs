@@ -16,6 +16,7 @@ mod rejudge;
 mod seen;
 mod sessions;
 mod snapshot;
+mod sources;
 mod start_error;
 mod thread;
 

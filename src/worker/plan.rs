@@ -6,13 +6,14 @@ use super::gauges::Gauges;
 use super::host::WorkerHost;
 use super::rejudge;
 use super::snapshot::Snapshot;
-use crate::relay::{Entry, Host, Live, Shelf, Took};
+use crate::relay::{Entry, Host, Limit, Live, Pacer, Shelf, Took};
 use crate::stats::Counter;
 use crate::sys::Reactor;
-use crate::tls::{Declined, Environment, Established};
+use crate::tls::{Declined, Environment, Established, Quota};
 use crate::trust::Identity;
 use crate::wire::audit::ConnectionRecord;
 use std::io;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -61,6 +62,24 @@ impl Host for Plan {
 
     fn shelf(&self) -> &Shelf {
         &self.worker.shelf
+    }
+
+    fn pacer(&self) -> &Rc<Pacer> {
+        &self.worker.pacer
+    }
+
+    fn quota(&self, entry: &Entry) -> Option<Quota> {
+        let most = entry.limits.connections_per_identity;
+        (most > 0).then(|| Quota { tally: self.gauges[entry.index].identities.clone(), most })
+    }
+
+    fn may_begin_full(&self, entry: &Entry, source: IpAddr) -> bool {
+        let most = entry.limits.full_handshakes_per_second_per_source;
+        most == 0 || self.gauges[entry.index].sources.take(source, most, self.worker.reactor.now())
+    }
+
+    fn limited(&self, limit: Limit) {
+        self.counters.limited[limit as usize].increment();
     }
 
     fn bytes_in(&self) -> &Counter {

@@ -8,6 +8,7 @@ mod usage;
 
 use super::state::{Facts, Generation, State, VERSION};
 use crate::config::{Config, limits};
+use crate::relay::Limit;
 use crate::stats::Counter;
 use crate::sys;
 use crate::tls::Declined;
@@ -141,6 +142,10 @@ fn resumption(sheet: &Sheet, counters: &[Arc<Counters>]) {
     for (index, declined) in Declined::ALL.iter().enumerate() {
         let value = sum(each(), |c: &Counters| &c.resumption_declined[index]);
         sheet.counter("countersign_resumption_declined_total", &[("reason", declined.code())], value);
+    }
+    for (index, limit) in Limit::ALL.iter().enumerate() {
+        let value = sum(each(), |c: &Counters| &c.limited[index]);
+        sheet.counter("countersign_identity_limited_total", &[("limit", limit.code())], value);
     }
     let caches = || each().map(|counters| counters.chain_cache.as_ref());
     sheet.counter("countersign_chain_cache_hits_total", &[], sum(caches(), |c| &c.hits));

@@ -28,6 +28,7 @@ const HELP: &[(&str, &str)] = &[
     ("countersign_handshakes_in_flight", "Handshakes going on now."),
     ("countersign_handshakes_total", "Handshakes that ended well."),
     ("countersign_handshake_failures_total", "Connections refused or lost before they were established."),
+    ("countersign_identity_limited_total", "Clients refused because they, or their network, had reached a limit."),
     ("countersign_resumption_declined_total", "Tickets not taken; a full handshake followed."),
     ("countersign_chain_cache_hits_total", "Client chains found already verified."),
     ("countersign_chain_cache_misses_total", "Client chains that had to be verified."),
