@@ -96,23 +96,33 @@ impl Bench<'_> {
         assert!(made.is_ok_and(|status| status.success()), "no PKI");
         let (tcp, unix) = (subject::free_address(), root.join("backend.sock"));
         let backend = subject::backend(tcp, &unix);
-        let addresses: Vec<SocketAddr> = (0..3).map(|_| subject::free_address()).collect();
+        let addresses: Vec<SocketAddr> = (0..5).map(|_| subject::free_address()).collect();
         let unix = format!("unix:{}", unix.display());
         let subjects = vec![
             Subject {
                 name: "countersign",
                 address: addresses[0],
-                process: subject::countersign(root, "tcp", addresses[0], &tcp.to_string()),
+                process: subject::countersign(root, "io_uring", addresses[0], &tcp.to_string()),
             },
             Subject {
                 name: "countersign, unix backend",
                 address: addresses[1],
-                process: subject::countersign(root, "unix", addresses[1], &unix),
+                process: subject::countersign(root, "io_uring", addresses[1], &unix),
             },
             Subject {
                 name: "epoll by hand",
                 address: addresses[2],
                 process: subject::epoll_relay(root, addresses[2], tcp),
+            },
+            Subject {
+                name: "over epoll",
+                address: addresses[3],
+                process: subject::countersign(root, "epoll", addresses[3], &tcp.to_string()),
+            },
+            Subject {
+                name: "over epoll, unix backend",
+                address: addresses[4],
+                process: subject::countersign(root, "epoll", addresses[4], &unix),
             },
         ];
         Bench { arguments, directory, subjects, _backend: backend }
@@ -147,12 +157,13 @@ impl Bench<'_> {
     /// 1 KiB there and back over kept connections.
     fn requests(&self, connections: usize, all: &mut serde_json::Map<String, Value>) {
         let count = connections.to_string();
-        let series = self.compare(&[0, 1, 2], &["request", "--size", "1KiB", "--connections", &count]);
+        let series = self.compare(&[0, 1, 2, 3, 4], &["request", "--size", "1KiB", "--connections", &count]);
         println!("1 KiB request over {connections} connections");
         for one in &series {
             println!("  {one}  {}", ratio(one, &series[2]));
             all.insert(format!("request_{connections}_{}", one.name), one.json());
         }
+        println!("  epoll engine: {}, {}", ratio(&series[3], &series[0]), ratio(&series[4], &series[1]));
     }
 
     /// Handshakes, as multiples of what their cryptography alone costs.
@@ -164,9 +175,11 @@ impl Bench<'_> {
             ("full handshake", &["handshake"][..], floor.sign + floor.verify + floor.agree),
             ("resumed handshake", &["handshake", "--resume"][..], floor.agree),
         ] {
-            let series = self.compare(&[0], words);
+            let series = self.compare(&[0, 3], words);
             println!("{name}\n  {}  {:.2} × its floor of {least:.1}", series[0], series[0].median() / least);
+            println!("  {}  {}", series[1], ratio(&series[1], &series[0]));
             all.insert(name.replace(' ', "_"), series[0].json());
+            all.insert(format!("{}_epoll", name.replace(' ', "_")), series[1].json());
         }
     }
 

@@ -54,10 +54,10 @@ pub fn load_program() -> PathBuf {
 }
 
 /// The server under test in front of `backend` (as the configuration writes it), one worker on CPU 0.
-pub fn countersign(directory: &Path, name: &str, listen: SocketAddr, backend: &str) -> Process {
-    let config = directory.join(format!("{name}.toml"));
+pub fn countersign(directory: &Path, engine: &str, listen: SocketAddr, backend: &str) -> Process {
+    let config = directory.join(format!("{}.toml", listen.port()));
     let text = format!(
-        "[runtime]\ncpus = \"0\"\n[log]\nlevel = \"warn\"\n[[listener]]\nname = \"l\"\naddress = [\"{listen}\"]\n\
+        "[runtime]\ncpus = \"0\"\nengine = \"{engine}\"\n[log]\nlevel = \"warn\"\n[[listener]]\nname = \"l\"\naddress = [\"{listen}\"]\n\
          [[site]]\nbackend = \"b\"\ncertificate = [{{ chain = \"pki/server.pem\", key = \"pki/server.key\" }}]\n\
          [site.client]\ntrust = [\"pki/ca.pem\"]\n[[backend]]\nname = \"b\"\nservers = [\"{backend}\"]\n"
     );
