@@ -85,10 +85,9 @@ impl Epoll {
         })
     }
 
-    /// Tries what `side` of a descriptor waits for, and waits on if it must.
-    fn attempt(&mut self, file: RawFd, side: Side, completions: &mut Vec<Completion>) {
-        let Some(mut flight) = self.watches.of(file).take(side) else { return };
-        let token = flight.token;
+    /// Tries an operation that waits on `side` of a descriptor, and waits on if it must.
+    fn attempt(&mut self, token: Token, (file, side): (RawFd, Side), completions: &mut Vec<Completion>) {
+        let Some(mut flight) = self.watches.of(file).take(side, token) else { return };
         let verdict = self.perform(&mut flight, completions);
         let verdict = match verdict {
             Verdict::Wait => self.register(file, &flight.operation).map_or_else(Verdict::Over, |()| Verdict::Wait),
@@ -141,8 +140,8 @@ impl Epoll {
         }
         let mut trying = std::mem::replace(&mut self.untried, std::mem::take(&mut self.trying));
         for token in trying.drain(..) {
-            if let Some((file, side)) = self.watches.find(token) {
-                self.attempt(file, side, completions);
+            if let Some(place) = self.watches.find(token) {
+                self.attempt(token, place, completions);
             }
         }
         self.trying = trying;
@@ -151,10 +150,18 @@ impl Epoll {
     fn hear(&mut self, event: epoll::Event, completions: &mut Vec<Completion>) {
         let data = event.data;
         let Some((file, watch)) = self.watches.of_key(data.u64()) else { return };
-        let worth_it = watch.note(event.flags);
+        let told = event.flags;
+        let worth_it = watch.note(told);
+        while let Some(flight) = watch.take_looker(told) {
+            let result = told.bits() as i32;
+            completions.push(Completion { token: flight.token, result, buffer: None, more: false });
+        }
+        let waiting = Side::BOTH.map(|side| watch.waits(side).filter(|_| worth_it.contains(&side)));
         // Reads first: a reset is told once, and whoever reads must not take it for an orderly end.
-        for side in Side::BOTH.into_iter().filter(|side| worth_it.contains(side)) {
-            self.attempt(file, side, completions);
+        for (side, token) in Side::BOTH.into_iter().zip(waiting) {
+            if let Some(token) = token {
+                self.attempt(token, (file, side), completions);
+            }
         }
     }
 
@@ -201,7 +208,7 @@ impl Kernel for Epoll {
 
     fn cancel(&mut self, token: Token) {
         let Some((file, side)) = self.watches.find(token) else { return };
-        let Some(flight) = self.watches.of(file).take(side) else { return };
+        let Some(flight) = self.watches.of(file).take(side, token) else { return };
         let result = if flight.sent > 0 { flight.sent as i32 } else { -libc::ECANCELED };
         self.ended.push(Completion { token, result, buffer: None, more: false });
     }

@@ -38,6 +38,8 @@ pub enum Operation {
     Connect { socket: RawFd, address: *const libc::sockaddr, len: u32 },
     /// One completion: bytes read, at most `len` (the eventfd of [`super::Remote`]).
     Read { file: RawFd, data: *mut u8, len: u32 },
+    /// One completion: those of `events` (as of poll(2)) that hold, and errors and hang-ups in any case.
+    Poll { file: RawFd, events: i16 },
 }
 
 /// What became of an operation.

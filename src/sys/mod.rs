@@ -8,6 +8,8 @@
 //! - Dropping a future cancels its operation. What the operation still brings (bytes in a buffer, an accepted
 //!   descriptor) is given back, never leaked; bytes so lost are lost, so only a connection that ends may do it.
 //! - Completions carry a generation: one that comes late never reaches a newer operation.
+//! - Calls on a socket past the kernel (kernel TLS, splice) may stand beside its operations: [`Socket::ready`] looks anew
+//!   each time, over either engine, and what epoll's memory says of a socket errs only toward one try too many.
 
 mod acceptor;
 pub mod affinity;
@@ -40,7 +42,7 @@ pub use missing::Missing;
 pub use reactor::Reactor;
 pub use remote::{Remote, Woken};
 pub use runtime::Runtime;
-pub use socket::{Address, Socket};
+pub use socket::{Address, Interest, Socket};
 pub use timers::Sleep;
 pub use uring::{RingOptions, Uring, probe};
 

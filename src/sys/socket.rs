@@ -31,6 +31,17 @@ pub enum Address {
     Unix(PathBuf),
 }
 
+/// What a socket is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Interest {
+    /// Something to read, or the end.
+    Read,
+    /// Room to write.
+    Write,
+    /// That it broke, or that both directions ended.
+    End,
+}
+
 /// A stream socket. It closes when it and every operation on it are gone.
 #[derive(Debug, Clone)]
 pub struct Socket {
@@ -121,6 +132,20 @@ impl Socket {
             }
         }
         (Ok(()), bytes)
+    }
+
+    /// Waits until that holds, or the socket broke. It may wake for nothing: whoever then tries again and again without
+    /// success has to pause.
+    pub async fn ready(&self, interest: Interest) -> io::Result<()> {
+        let events = match interest {
+            Interest::Read => libc::POLLIN | libc::POLLRDHUP,
+            Interest::Write => libc::POLLOUT,
+            Interest::End => 0,
+        };
+        let operation = Operation::Poll { file: self.descriptor.raw, events };
+        // SAFETY: the operation has no pointers; the descriptor is kept.
+        let flight = unsafe { Flight::start(self.reactor(), operation, self.keep(Memory::None)) };
+        check(flight.await.result).map(|_| ())
     }
 
     /// Ends the sending direction: FIN, or the end of file on a unix socket.

@@ -41,6 +41,8 @@ macro_rules! over_both {
     };
 }
 
+mod corners;
+
 over_both! {
     bytes_come_and_go_and_the_end_is_told,
     a_dropped_receive_is_cancelled_and_its_descriptor_closes,

@@ -87,12 +87,13 @@ impl Uring {
 }
 
 /// What `start` and `cancel` use.
-const OPERATIONS: [u8; 6] = [
+const OPERATIONS: [u8; 7] = [
     opcode::AcceptMulti::CODE,
     opcode::Recv::CODE,
     opcode::Send::CODE,
     opcode::Connect::CODE,
     opcode::Read::CODE,
+    opcode::PollAdd::CODE,
     opcode::AsyncCancel::CODE,
 ];
 
@@ -120,6 +121,7 @@ impl Kernel for Uring {
             }
             Operation::Connect { socket, address, len } => opcode::Connect::new(Fd(socket), address, len).build(),
             Operation::Read { file, data, len } => opcode::Read::new(Fd(file), data, len).build(),
+            Operation::Poll { file, events } => opcode::PollAdd::new(Fd(file), events as u16 as u32).build(),
         };
         self.push(&entry.user_data(token.0));
     }

@@ -22,6 +22,17 @@ pub(super) enum Verdict {
     Crowded,
 }
 
+/// What holds of a descriptor now, as poll(2) says it, or a negated errno.
+fn look(file: RawFd, events: i16) -> i32 {
+    let mut entry = libc::pollfd { fd: file, events, revents: 0 };
+    // SAFETY: one entry, which lives during the call.
+    match unsafe { libc::poll(&mut entry, 1, 0) } {
+        0 => 0,
+        1.. => i32::from(entry.revents as u16),
+        _ => -std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO),
+    }
+}
+
 fn failed(error: Errno) -> Verdict {
     Verdict::Over(-error.raw_os_error())
 }
@@ -45,6 +56,10 @@ impl Epoll {
                 let bytes = unsafe { std::slice::from_raw_parts(data, len as usize) };
                 self.send(socket, bytes, &mut flight.sent)
             }
+            Operation::Poll { file, events } => match look(file, events) {
+                0 => Verdict::Wait,
+                told => Verdict::Over(told),
+            },
             Operation::Connect { socket, address, len } => {
                 // SAFETY: whoever started the operation keeps the address, of this length, until its last completion.
                 let result = unsafe { libc::connect(socket, address, len) };

@@ -13,11 +13,12 @@ pub(super) struct Flight {
     pub sent: u32,
 }
 
-/// Each descriptor has at most one operation on each side.
+/// Each descriptor has at most one operation on each side that moves bytes, and any number that only look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Side {
     Reads,
     Writes,
+    Looks,
 }
 
 impl Side {
@@ -31,15 +32,17 @@ pub(super) fn place(operation: &Operation) -> (RawFd, Side) {
         Operation::Receive { socket, .. } => (socket, Side::Reads),
         Operation::Read { file, .. } => (file, Side::Reads),
         Operation::Send { socket, .. } | Operation::Connect { socket, .. } => (socket, Side::Writes),
+        Operation::Poll { file, .. } => (file, Side::Looks),
     }
 }
 
 /// What epoll must tell for an operation. Errors and hang-ups it tells anyway.
 pub(super) fn interest(operation: &Operation) -> EventFlags {
     let reads = EventFlags::IN | EventFlags::RDHUP | EventFlags::PRI | EventFlags::ET;
-    match place(operation).1 {
-        Side::Reads => reads,
-        Side::Writes => reads | EventFlags::OUT,
+    match operation {
+        Operation::Send { .. } | Operation::Connect { .. } => reads | EventFlags::OUT,
+        Operation::Poll { events, .. } if events & libc::POLLOUT != 0 => reads | EventFlags::OUT,
+        _ => reads,
     }
 }
 
@@ -59,6 +62,8 @@ pub(super) struct Watch {
     urgent: bool,
     reader: Option<Flight>,
     writer: Option<Flight>,
+    /// Whoever waits for readiness alone.
+    lookers: Vec<Flight>,
 }
 
 impl Watch {
@@ -72,6 +77,7 @@ impl Watch {
             urgent: false,
             reader: None,
             writer: None,
+            lookers: Vec::new(),
         }
     }
 
@@ -84,19 +90,57 @@ impl Watch {
         match side {
             Side::Reads => self.readable,
             Side::Writes => self.writable,
+            Side::Looks => true,
         }
     }
 
     pub fn is_taken(&self, side: Side) -> bool {
-        self.slot(side).is_some()
+        match side {
+            Side::Reads => self.reader.is_some(),
+            Side::Writes => self.writer.is_some(),
+            Side::Looks => false,
+        }
     }
 
-    pub fn take(&mut self, side: Side) -> Option<Flight> {
-        self.slot_mut(side).take()
+    /// The operation on a side; of those that look, the one of this token.
+    pub fn take(&mut self, side: Side, token: Token) -> Option<Flight> {
+        match side {
+            Side::Reads => self.reader.take_if(|flight| flight.token == token),
+            Side::Writes => self.writer.take_if(|flight| flight.token == token),
+            Side::Looks => {
+                let place = self.lookers.iter().position(|flight| flight.token == token)?;
+                Some(self.lookers.swap_remove(place))
+            }
+        }
     }
 
     pub fn put(&mut self, side: Side, flight: Flight) {
-        *self.slot_mut(side) = Some(flight);
+        match side {
+            Side::Reads => self.reader = Some(flight),
+            Side::Writes => self.writer = Some(flight),
+            Side::Looks => self.lookers.push(flight),
+        }
+    }
+
+    /// What waits on a side that moves bytes.
+    pub fn waits(&self, side: Side) -> Option<Token> {
+        match side {
+            Side::Reads => self.reader.as_ref(),
+            Side::Writes => self.writer.as_ref(),
+            Side::Looks => None,
+        }
+        .map(|flight| flight.token)
+    }
+
+    /// One of those who look for what was told.
+    pub fn take_looker(&mut self, told: EventFlags) -> Option<Flight> {
+        let meant = |flight: &Flight| {
+            let Operation::Poll { events, .. } = flight.operation else { return false };
+            let always = EventFlags::ERR | EventFlags::HUP;
+            told.intersects(EventFlags::from_bits_truncate(u32::from(events as u16)) | always)
+        };
+        let place = self.lookers.iter().position(meant)?;
+        Some(self.lookers.swap_remove(place))
     }
 
     /// Takes note of what epoll told; the sides whose operation is worth a try.
@@ -138,18 +182,8 @@ impl Watch {
         self.writable = false;
     }
 
-    fn slot(&self, side: Side) -> &Option<Flight> {
-        match side {
-            Side::Reads => &self.reader,
-            Side::Writes => &self.writer,
-        }
-    }
-
-    fn slot_mut(&mut self, side: Side) -> &mut Option<Flight> {
-        match side {
-            Side::Reads => &mut self.reader,
-            Side::Writes => &mut self.writer,
-        }
+    fn is_idle(&self) -> bool {
+        self.reader.is_none() && self.writer.is_none() && self.lookers.is_empty()
     }
 }
 
@@ -181,7 +215,7 @@ impl Watches {
     /// The number now stands for another file than before.
     pub fn renew(&mut self, file: RawFd) {
         let watch = self.of(file);
-        debug_assert!(watch.reader.is_none() && watch.writer.is_none(), "descriptor {file} was closed in use");
+        debug_assert!(watch.is_idle(), "descriptor {file} was closed in use");
         *watch = Watch::new(watch.generation.wrapping_add(1));
     }
 
@@ -196,7 +230,9 @@ impl Watches {
     pub fn find(&mut self, token: Token) -> Option<(RawFd, Side)> {
         let (_, file) = (*self.places.get(token.slot())?).filter(|(known, _)| *known == token)?;
         let watch = self.of(file);
-        let holds = |side: &Side| watch.slot(*side).as_ref().is_some_and(|flight| flight.token == token);
-        Side::BOTH.into_iter().find(holds).map(|side| (file, side))
+        if watch.lookers.iter().any(|flight| flight.token == token) {
+            return Some((file, Side::Looks));
+        }
+        Side::BOTH.into_iter().find(|side| watch.waits(*side) == Some(token)).map(|side| (file, side))
     }
 }
