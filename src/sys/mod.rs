@@ -29,6 +29,7 @@ mod runtime;
 #[cfg(test)]
 pub mod scripted;
 mod socket;
+mod steering;
 mod timers;
 mod uring;
 
@@ -43,6 +44,7 @@ pub use reactor::Reactor;
 pub use remote::{Remote, Woken};
 pub use runtime::Runtime;
 pub use socket::{Address, Interest, Socket};
+pub use steering::steer_by_cpu;
 pub use timers::Sleep;
 pub use uring::{RingOptions, Uring, probe};
 

@@ -18,6 +18,7 @@ mod sessions;
 mod snapshot;
 mod sources;
 mod start_error;
+mod steering;
 mod thread;
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use super::seen::Sightings;
 use super::sessions::{Presence, Question};
 use super::snapshot::Snapshot;
 use super::start_error::StartError;
+use super::steering::Steering;
 use super::thread::{self, Command, Mailbox, Publication, Setup, Shared};
 use crate::config::{Config, Cpus, Listener, Pin, limits};
 use crate::sys::{self, ListenOptions, affinity};
@@ -24,6 +25,7 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub struct Pool {
     engine: Engine,
+    steering: Steering,
     workers: Vec<RunningWorker>,
     /// Taken by whoever joins.
     threads: Mutex<Vec<JoinHandle<u64>>>,
@@ -59,6 +61,8 @@ impl Pool {
         let cpus = choose_cpus(&config)?;
         let engine = Engine::choose(config.runtime.engine, cpus.len())?;
         let (mut sockets, addresses) = bind(&config.listeners, &[], cpus.len())?;
+        let steering = Steering::choose(config.runtime.steering, &cpus);
+        steering.apply(&sockets);
         let counters: Vec<_> = cpus.iter().map(|_| Arc::new(Counters::for_config(&config))).collect();
         let gauges = gauges(&config, &[], &[]);
         let blocks = Arc::new(ArcSwap::from_pointee(blocks));
@@ -85,7 +89,7 @@ impl Pool {
         }
         drop(sender);
         let present = Mutex::new(Present { snapshot, counters, gauges, addresses });
-        let pool = Pool { engine, workers, threads: Mutex::new(threads), blocks, present };
+        let pool = Pool { engine, steering, workers, threads: Mutex::new(threads), blocks, present };
         for _ in 0..pool.workers.len() {
             let result = heard.recv().unwrap_or_else(|_| Err(internal("starting a worker", &"it ended at once")));
             if let Err(error) = result {
@@ -106,6 +110,7 @@ impl Pool {
         let mut present = self.present();
         let (old, new) = (present.snapshot.config().clone(), snapshot.config().clone());
         let (mut sockets, addresses) = bind(&new.listeners, &present.addresses, self.workers.len())?;
+        self.steering.apply(&sockets);
         let counters: Vec<_> = present.counters.iter().map(|counters| Arc::new(counters.next(&old, &new))).collect();
         let gauges = gauges(&new, &old.listeners, &present.gauges);
         let (taken, all_taken) = mpsc::channel();

@@ -38,6 +38,7 @@ mod running;
 mod service_manager;
 mod shutdown;
 mod soak;
+mod steering;
 mod ticket_secrets;
 mod tls_options;
 mod trust;
