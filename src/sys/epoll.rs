@@ -103,10 +103,13 @@ impl Epoll {
         }
         self.watches.of(file).put(side, flight);
         match verdict {
-            Verdict::Again => self.untried.push(token),
+            // An event and a try of the same turn may both ask for it.
+            Verdict::Again if !self.untried.contains(&token) => self.untried.push(token),
             Verdict::Crowded => {
+                if self.crowded.is_empty() {
+                    self.crowded_until = Instant::now() + CROWDED_PAUSE;
+                }
                 self.crowded.push(token);
-                self.crowded_until = Instant::now() + CROWDED_PAUSE;
             }
             _ => {}
         }
@@ -286,8 +289,11 @@ impl Kernel for Epoll {
 
     fn send_now(&mut self, socket: RawFd, bytes: &[u8]) -> io::Result<usize> {
         let sent = direct::send_now(socket, bytes);
-        if !sent.as_ref().is_ok_and(|sent| *sent == bytes.len()) {
-            self.watches.of(socket).is_full();
+        match &sent {
+            Ok(count) if *count == bytes.len() => {}
+            Ok(_) => self.watches.of(socket).is_full(),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.watches.of(socket).is_full(),
+            Err(_) => self.watches.of(socket).is_broken(),
         }
         sent
     }

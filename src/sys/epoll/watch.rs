@@ -182,6 +182,11 @@ impl Watch {
         self.writable = false;
     }
 
+    /// A send failed. Its error was told once, and no event may come any more: the next is tried to fail as well.
+    pub fn is_broken(&mut self) {
+        self.writable = true;
+    }
+
     fn is_idle(&self) -> bool {
         self.reader.is_none() && self.writer.is_none() && self.lookers.is_empty()
     }

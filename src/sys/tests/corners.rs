@@ -11,6 +11,7 @@ over_both! {
     urgent_data_hide_nothing_behind_them,
     a_send_that_finds_no_room_goes_on_when_there_is,
     a_send_that_is_given_up_leaves_nothing_behind,
+    a_send_on_a_connection_that_broke_fails_and_does_not_wait,
     a_burst_of_connections_is_taken_whole,
     a_number_that_is_used_again_hears_nothing_of_its_predecessor,
     nobody_turns_over_what_nobody_reads,
@@ -134,6 +135,26 @@ fn a_send_that_is_given_up_leaves_nothing_behind(engine: Engine) {
     runtime.run_until(|| reactor.in_flight() == 0).unwrap();
     let came = std::io::copy(&mut client, &mut std::io::sink());
     assert!(came.is_err() || came.is_ok_and(|count| count < MUCH as u64));
+}
+
+fn a_send_on_a_connection_that_broke_fails_and_does_not_wait(engine: Engine) {
+    let runtime = engine();
+    let (go, wait) = mpsc::channel::<()>();
+    let server = acquainted_pair(&runtime, move |client| {
+        wait.recv().unwrap();
+        // With bytes unread this is a reset.
+        drop(client);
+    });
+    let reactor = runtime.reactor().clone();
+    run(&runtime, async move {
+        let soon = reactor.now() + Duration::from_millis(10);
+        assert!(reactor.until(soon, server.send(vec![1; MUCH])).await.is_none());
+        go.send(()).unwrap();
+        server.ready(Interest::End).await.unwrap();
+        for _ in 0..3 {
+            assert!(server.send(vec![1; 100]).await.0.is_err());
+        }
+    });
 }
 
 fn listening() -> TcpListener {
