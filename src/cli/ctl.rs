@@ -5,9 +5,9 @@ pub(super) mod client;
 #[cfg(test)]
 mod tests;
 
-use super::{Absent, absent, exit};
+use super::exit;
 use crate::config::{self, ADMIN_SOCKET, Fault, FaultKind};
-use crate::control::ctl::{Answer, Request, Selector};
+use crate::control::ctl::{Answer, Request, Selector, ServerState};
 use crate::control::explain;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -77,8 +77,15 @@ enum Command {
         #[arg(long, value_name = "DURATION", value_parser = config::parse_duration)]
         expiring: Option<Duration>,
     },
-    /// Set a backend's server ready, draining or down (not yet supported)
-    Backend(Absent),
+    /// Take a backend's server out, or back in; open connections stay. A reload keeps it, a restart forgets it
+    Backend {
+        /// The backend's name
+        #[arg(value_name = "NAME")]
+        backend: String,
+        /// The server as the configuration has it, such as 127.0.0.1:9000 or unix:/run/ledger.sock
+        server: String,
+        state: ServerState,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -152,8 +159,7 @@ struct RefusalsArgs {
 pub fn ctl(args: CtlArgs) -> u8 {
     let request = match request_of(args.command) {
         Ok(request) => request,
-        Err(Unsaid::NotYet) => return absent("ctl backend"),
-        Err(Unsaid::Chain(problem)) => {
+        Err(problem) => {
             eprintln!("countersign ctl: {problem}");
             return exit::CONFIG;
         }
@@ -174,13 +180,7 @@ pub fn ctl(args: CtlArgs) -> u8 {
     }
 }
 
-/// Why nothing is asked.
-enum Unsaid {
-    NotYet,
-    Chain(String),
-}
-
-fn request_of(command: Command) -> Result<Request, Unsaid> {
+fn request_of(command: Command) -> Result<Request, String> {
     Ok(match command {
         Command::Status => Request::Status,
         Command::Reload => Request::Reload,
@@ -197,7 +197,7 @@ fn request_of(command: Command) -> Result<Request, Unsaid> {
         Command::Blocked => Request::Blocked,
         Command::Tickets { command: TicketsCommand::Rotate } => Request::RotateTickets,
         Command::Explain(ExplainArgs { listener, sni, chain }) => {
-            let chain = read_chain(&chain).map_err(Unsaid::Chain)?;
+            let chain = read_chain(&chain)?;
             Request::Explain { listener, sni, chain }
         }
         Command::Refusals(RefusalsArgs { client, sha256, identity, last }) => {
@@ -207,7 +207,7 @@ fn request_of(command: Command) -> Result<Request, Unsaid> {
         Command::Identities { expiring } => {
             Request::Identities { expiring_seconds: expiring.map(|time| time.as_secs()) }
         }
-        Command::Backend(_) => return Err(Unsaid::NotYet),
+        Command::Backend { backend, server, state } => Request::Backend { backend, server, state },
     })
 }
 

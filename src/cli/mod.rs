@@ -1,7 +1,6 @@
 //! Arguments to calls: what each command takes, and who answers it. No work is done here.
 //!
-//! A command lives in a file of its own with an `…Args` type and one function from it to an exit code. A command that
-//! the contract promises and that is not built yet says so and exits with [`exit::USAGE`].
+//! A command lives in a file of its own with an `…Args` type and one function from it to an exit code.
 
 #![forbid(unsafe_code)]
 
@@ -14,7 +13,7 @@ pub mod pki;
 pub mod run;
 pub mod top;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use std::ffi::OsString;
 
 /// Exit codes, as the contract has them.
@@ -65,14 +64,6 @@ enum Command {
     Top(top::TopArgs),
 }
 
-/// Whatever follows a command that is not there yet: taken, so that the answer is about the command.
-#[derive(Debug, Args)]
-#[command(disable_help_flag = true)]
-struct Absent {
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
-    rest: Vec<OsString>,
-}
-
 /// Runs the terminator's program on these arguments (the first is the program's name) and answers its exit code.
 pub fn countersign(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let command = match parse::<Countersign>(arguments) {
@@ -101,11 +92,6 @@ pub fn parse<P: Parser>(arguments: impl IntoIterator<Item = OsString>) -> Result
     })
 }
 
-fn absent(command: &str) -> u8 {
-    eprintln!("countersign {command}: not yet supported; `countersign --help` lists what is");
-    exit::USAGE
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,13 +118,6 @@ mod tests {
     #[test]
     fn what_is_not_understood_exits_64() {
         for line in ["", "--bogus", "bogus", "check", "check --bogus", "check -c a -c b", "run --bogus", "check -c"] {
-            assert_eq!(answer(line), exit::USAGE, "{line}");
-        }
-    }
-
-    #[test]
-    fn commands_that_are_not_there_yet_say_so_whatever_follows() {
-        for line in ["ctl backend --bogus", "ctl backend ledger 127.0.0.1:9000 drain"] {
             assert_eq!(answer(line), exit::USAGE, "{line}");
         }
     }

@@ -251,3 +251,5 @@ pub const RESUMED_STEPS_PER_TURN: usize = 2;
 /// Steps of full handshakes that one turn of a worker's loop runs: about 250 microseconds each. More would make open
 /// connections wait longer; the turn itself costs a hundredth of one.
 pub const FULL_STEPS_PER_TURN: usize = 1;
+/// Health checks under way at once: each needs a descriptor of those that are reserved.
+pub const CHECKS_AT_ONCE_MAX: usize = 32;

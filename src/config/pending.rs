@@ -25,7 +25,6 @@ const PENDING: &[Pending] = &[
     Pending { key: "runtime.ktls", refused: Words(&["require"]), help: "leave it out, or write \"off\"" },
     Pending { key: "site.protocol", refused: Words(&["http"]), help: "leave it out, or write \"tcp\"" },
     Pending { key: "site.http", refused: Any, help: "leave the table out" },
-    Pending { key: "backend.health", refused: Any, help: "leave the table out; servers that fail are still passed over" },
 ];
 
 /// Refuses what is pending. Comes after the forms were checked: a value at fault has been spoken of already.
@@ -58,7 +57,7 @@ mod tests {
         match key {
             "runtime.ktls" => ("\"require\"", Some("\"auto\"")),
             "site.protocol" => ("\"http\"", Some("\"tcp\"")),
-            "site.http" | "backend.health" => ("{}", None),
+            "site.http" => ("{}", None),
             _ => unreachable!("{key}"),
         }
     }

@@ -50,6 +50,7 @@ pub fn generation(config: Arc<Config>, counters: Vec<Arc<Counters>>) -> Generati
         counters,
         connection_limits: Vec::new(),
         engine: crate::worker::Engine::IoUring,
+        standings: Vec::new(),
         facts: Facts::default(),
         ticket_keys: None,
     }

@@ -203,6 +203,7 @@ impl<S: Service> Running<S> {
         if let Some(patience) = sd_notify::watchdog_enabled() {
             tokio::spawn(feed_watchdog(Arc::clone(&self.desk.state), patience));
         }
+        tokio::spawn(Arc::clone(&self.desk).check_backends());
         let watch = generation.config.runtime.watch;
         if !watch.is_zero() {
             tokio::spawn(Arc::clone(&self.desk).watch(watch));

@@ -1,7 +1,7 @@
 //! The process: start and stop order, signals, reload, drain, admin HTTP and socket, metrics, the audit's writer.
 //!
 //! An ordinary tokio runtime on the main thread. Nothing here is on the way of a connection's bytes, and nothing here
-//! wakes up while there is nothing to do.
+//! wakes up while there is nothing to do (health checks are something).
 //!
 //! | file | what it is |
 //! |---|---|
@@ -19,6 +19,7 @@
 //! | [`admin`] | `/metrics`, `/healthz`, `/readyz`, `/status` |
 //! | [`explain`] | whether a client would be let in, and why |
 //! | [`exposition`] | counters as Prometheus text |
+//! | [`health`] | whether backend servers answer |
 //! | [`logging`] | the operator's log |
 
 #![forbid(unsafe_code)]
@@ -35,6 +36,7 @@ mod exposition;
 mod failure;
 #[cfg(test)]
 mod fixture;
+mod health;
 mod life;
 mod logging;
 mod notify;

@@ -9,7 +9,7 @@ use crate::config::{Config, Fault, SiteName};
 use crate::sys;
 use crate::tls::TicketKeys;
 use crate::trust::{Blocks, Presented};
-use crate::worker::{AuditQueue, Counters, Engine, Pool, Presence, Question, Snapshot, StartError};
+use crate::worker::{AuditQueue, Counters, Engine, Pool, Presence, Question, Snapshot, Standings, StartError};
 use aws_lc_rs::digest::{SHA256, digest};
 use rustls_pki_types::UnixTime;
 use std::net::SocketAddr;
@@ -144,6 +144,10 @@ impl Service for Pool {
 
     fn engine(&self) -> Engine {
         Pool::engine(self)
+    }
+
+    fn standings(&self) -> Standings {
+        Pool::standings(self)
     }
 
     fn waker(&self) -> Waker {

@@ -4,7 +4,7 @@ use super::failure::StartFailure;
 use crate::tls::TicketKeys;
 use crate::trust::Blocks;
 use crate::worker::counters::Counters;
-use crate::worker::{Engine, Presence, Question, Sightings};
+use crate::worker::{Engine, Presence, Question, Sightings, Standings};
 use rustls_pki_types::{CertificateDer, UnixTime};
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
@@ -45,6 +45,8 @@ pub trait Service: Send + Sync + 'static {
     fn connection_limits(&self) -> Vec<u32>;
     /// What the workers stand on.
     fn engine(&self) -> Engine;
+    /// What is known and wanted of each backend server.
+    fn standings(&self) -> Standings;
     /// What wakes every worker for a turn of its loop.
     fn waker(&self) -> Waker;
     /// What asks whom the workers have let in.
@@ -110,6 +112,7 @@ pub mod scripted {
         pub refusing: AtomicBool,
         blocks: Mutex<Arc<Blocks>>,
         pub counters: Vec<Arc<Counters>>,
+        pub standings: Standings,
         pub addresses: Vec<(Arc<str>, SocketAddr)>,
     }
 
@@ -187,6 +190,10 @@ pub mod scripted {
 
         fn engine(&self) -> Engine {
             Engine::Epoll
+        }
+
+        fn standings(&self) -> Standings {
+            self.standings.clone()
         }
 
         fn waker(&self) -> Waker {

@@ -5,14 +5,15 @@ use super::readiness::{Phase, Readiness};
 use super::service::{AskSeen, Service, Waker};
 use crate::config::{Config, OnFull};
 use crate::tls::TicketKeys;
-use crate::worker::Engine;
 use crate::worker::audit_queue::AuditQueue;
 use crate::worker::counters::Counters;
+use crate::worker::{Engine, Standings};
 use arc_swap::ArcSwap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::Notify;
 
 /// The version that is printed everywhere.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -20,6 +21,8 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The running process as its admin pages see it.
 pub struct State {
     generation: ArcSwap<Generation>,
+    /// Told when there is another generation.
+    pub replaced: Notify,
     pub started: Instant,
     pub started_at: SystemTime,
     pub readiness: Readiness,
@@ -56,6 +59,8 @@ pub struct Generation {
     /// The most connections that each listener takes, by its index.
     pub connection_limits: Vec<u32>,
     pub engine: Engine,
+    /// What is known and wanted of each backend server.
+    pub standings: Standings,
     pub facts: Facts,
     /// What seals tickets; `None` where they are off.
     pub ticket_keys: Option<Arc<TicketKeys>>,
@@ -117,6 +122,7 @@ impl Generation {
             counters: service.counters(),
             connection_limits: service.connection_limits(),
             engine: service.engine(),
+            standings: service.standings(),
             facts,
             ticket_keys: service.ticket_keys(),
         }
@@ -134,6 +140,7 @@ impl State {
         let now = SystemTime::now();
         State {
             generation: ArcSwap::from_pointee(generation),
+            replaced: Notify::new(),
             started: Instant::now(),
             started_at: now,
             readiness: Readiness::default(),
@@ -155,6 +162,7 @@ impl State {
     /// Another generation took over.
     pub fn replace(&self, generation: Generation) {
         self.generation.store(Arc::new(generation));
+        self.replaced.notify_one();
     }
 
     /// How many blocks are in force.

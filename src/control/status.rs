@@ -82,7 +82,10 @@ struct BackendStatus<'a> {
 #[derive(Debug, Serialize)]
 struct ServerStatus {
     address: String,
+    /// Whether it works, as far as is known.
     up: bool,
+    /// `ready`, `drain` or `down`: what an operator wants of it.
+    state: &'static str,
     connections: u64,
     connections_total: u64,
     connect_failures_total: u64,
@@ -141,6 +144,18 @@ struct Totals {
     bytes_in_total: u64,
     bytes_out_total: u64,
     audit_dropped_total: u64,
+}
+
+impl ServerStatus {
+    /// For people.
+    fn word(&self) -> &'static str {
+        match (self.state, self.up) {
+            ("drain", _) => "draining",
+            ("down", _) => "taken down",
+            (_, true) => "up",
+            (_, false) => "down",
+        }
+    }
 }
 
 impl<'a> Status<'a> {
@@ -214,7 +229,7 @@ impl<'a> Status<'a> {
         for (backend, server) in
             self.backends.iter().flat_map(|backend| backend.servers.iter().map(move |s| (backend, s)))
         {
-            let up = if server.up { "up" } else { "down" };
+            let up = server.word();
             writeln!(out, "backend {} {}: {up}, {} connections", backend.name, server.address, server.connections)?;
         }
         let (workers, totals) = (self.workers.len(), &self.totals);

@@ -34,8 +34,11 @@ pub(super) fn message(records: &[u8]) -> Cow<'_, [u8]> {
 pub(super) fn tickets(message: &[u8]) -> Vec<&[u8]> {
     let mut found = Vec::new();
     let Some(mut extensions) = extensions(message) else { return found };
-    while let Some(((kind, value), rest)) = extension(extensions) {
+    while let Some((kind, rest)) = extensions.split_first_chunk::<2>()
+        && let Some((value, rest)) = vector::<2>(rest)
+    {
         extensions = rest;
+        let kind = u16::from_be_bytes(*kind);
         match kind {
             SESSION_TICKET if !value.is_empty() => found.push(value),
             PRE_SHARED_KEY => found.extend(identities(value)),
@@ -54,12 +57,6 @@ fn extensions(message: &[u8]) -> Option<&[u8]> {
     let (_, rest) = vector::<2>(rest)?;
     let (_, rest) = vector::<1>(rest)?;
     vector::<2>(rest).map(|(extensions, _)| extensions)
-}
-
-fn extension(bytes: &[u8]) -> Option<((u16, &[u8]), &[u8])> {
-    let (kind, rest) = bytes.split_first_chunk::<2>()?;
-    let (value, rest) = vector::<2>(rest)?;
-    Some(((u16::from_be_bytes(*kind), value), rest))
 }
 
 /// The identities of an offer of pre-shared keys; each is followed by four bytes of age.

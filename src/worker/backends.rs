@@ -1,6 +1,7 @@
 //! Which server of a backend the next connection gets. Each worker counts for itself: nothing is shared.
 
 use super::counters::Counters;
+use super::standing::{Standing, Standings};
 use crate::config::Balance;
 use crate::relay::{Backend, Seat};
 use std::cell::{Cell, RefCell};
@@ -26,8 +27,9 @@ pub(super) struct Balancer {
     counters: Arc<Counters>,
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug)]
 struct ServerState {
+    standing: Arc<Standing>,
     active: Rc<Cell<usize>>,
     shunned_until: Option<Instant>,
 }
@@ -58,12 +60,14 @@ impl Drop for ServerSeat {
 
 impl Balancer {
     /// `first_turn` differs from worker to worker, so that they do not all begin with the same server.
-    pub fn new(servers: &[usize], first_turn: usize, counters: Arc<Counters>) -> Balancer {
-        let backends = servers.iter().map(|count| vec![ServerState::default(); *count]).collect();
+    pub fn new(standings: Standings, first_turn: usize, counters: Arc<Counters>) -> Balancer {
+        let state = |standing| ServerState { standing, active: Rc::default(), shunned_until: None };
+        let backends = standings.into_iter().map(|of| of.into_iter().map(state).collect()).collect();
         Balancer { backends: RefCell::new(backends), turn: Cell::new(first_turn), counters }
     }
 
-    /// A server not among `tried`: servers that answered last first, then by the backend's rule.
+    /// A server not among `tried` that takes connections: those that answered last first, then by the backend's rule.
+    /// A server that active checks hold to be down, or that an operator took out, gets none, be it the only one.
     pub fn choose(
         &self,
         index: usize,
@@ -88,7 +92,9 @@ impl Balancer {
             };
             (shunned, load)
         };
-        let server = in_turn.filter(|server| !tried.contains(server)).min_by_key(rank)?;
+        let server = in_turn
+            .filter(|server| !tried.contains(server) && states[*server].standing.takes_connections())
+            .min_by_key(rank)?;
         let active = states[server].active.clone();
         active.set(active.get() + 1);
         if let Some(counters) = self.counters.server(index, server) {
@@ -118,6 +124,7 @@ mod tests {
     use crate::config::{ProxyProtocol, ProxyTlvs};
     use crate::relay::Server;
     use crate::sys::Address;
+    use crate::worker::standing::Wanted;
 
     fn backend(balance: Balance) -> Backend {
         let server =
@@ -141,7 +148,28 @@ mod tests {
     }
 
     fn balancer() -> Balancer {
-        Balancer::new(&[3], 0, Arc::new(Counters::new(0, &[3])))
+        over(&vec![(0..3).map(|_| Arc::default()).collect()])
+    }
+
+    fn over(standings: &Standings) -> Balancer {
+        Balancer::new(standings.clone(), 0, Arc::new(Counters::new(0, &[3])))
+    }
+
+    #[test]
+    fn a_server_that_is_down_or_drained_gets_no_connection_until_it_is_back() {
+        let standings: Standings = vec![(0..3).map(|_| Arc::default()).collect()];
+        for balance in [Balance::RoundRobin, Balance::LeastConnections, Balance::IdentityHash] {
+            let (balancer, backend, now) = (over(&standings), backend(balance), Instant::now());
+            let chosen = || balancer.choose(0, &backend, Some("cn:acme"), &[], now).map(|seat| seat.server);
+            standings[0][0].set_down(true);
+            standings[0][2].want(Wanted::Drain);
+            assert!((0..6).all(|_| chosen() == Some(1)), "{balance:?}");
+            standings[0][1].want(Wanted::Down);
+            assert_eq!(chosen(), None, "not even as the last resort");
+            standings[0][0].set_down(false);
+            assert_eq!(chosen(), Some(0));
+            standings[0].iter().for_each(|standing| standing.want(Wanted::Ready));
+        }
     }
 
     #[test]

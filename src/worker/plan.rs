@@ -6,6 +6,7 @@ use super::gauges::Gauges;
 use super::host::WorkerHost;
 use super::rejudge;
 use super::snapshot::Snapshot;
+use super::standing::Standings;
 use crate::relay::{Entry, Host, Limit, Live, Pacer, Shelf, Took};
 use crate::stats::Counter;
 use crate::sys::Reactor;
@@ -33,9 +34,9 @@ impl Plan {
         snapshot: Arc<Snapshot>,
         counters: Arc<Counters>,
         gauges: Vec<Arc<Gauges>>,
+        standings: Standings,
     ) -> Rc<Plan> {
-        let servers: Vec<usize> = snapshot.config().backends.iter().map(|backend| backend.servers.len()).collect();
-        let balancer = Balancer::new(&servers, worker.index, counters.clone());
+        let balancer = Balancer::new(standings, worker.index, counters.clone());
         Rc::new(Plan { snapshot, gauges, counters, worker, balancer })
     }
 

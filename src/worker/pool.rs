@@ -8,6 +8,7 @@ use super::gauges::Gauges;
 use super::seen::Sightings;
 use super::sessions::{Presence, Question};
 use super::snapshot::Snapshot;
+use super::standing::{Standings, standings};
 use super::start_error::StartError;
 use super::steering::Steering;
 use super::thread::{self, Command, Mailbox, Publication, Setup, Shared};
@@ -45,6 +46,7 @@ struct Present {
     snapshot: Arc<Snapshot>,
     counters: Vec<Arc<Counters>>,
     gauges: Vec<Arc<Gauges>>,
+    standings: Standings,
     addresses: Vec<(ListenKey, SocketAddr)>,
 }
 
@@ -65,6 +67,7 @@ impl Pool {
         steering.apply(&sockets);
         let counters: Vec<_> = cpus.iter().map(|_| Arc::new(Counters::for_config(&config))).collect();
         let gauges = gauges(&config, &[], &[]);
+        let standings = standings(&config, None);
         let blocks = Arc::new(ArcSwap::from_pointee(blocks));
         let shared = Shared { chains: Arc::new(SharedChainCache::new()), blocks: blocks.clone(), audit };
         let (sender, heard) = mpsc::channel();
@@ -75,6 +78,7 @@ impl Pool {
                 snapshot: snapshot.clone(),
                 counters: counters[index].clone(),
                 gauges: gauges.clone(),
+                standings: standings.clone(),
                 sockets: std::mem::take(&mut sockets[index]),
             };
             let setup = Setup { index, cpu: *cpu, shared: shared.clone(), mailbox: mailbox.clone(), first };
@@ -88,7 +92,7 @@ impl Pool {
             threads.push(thread);
         }
         drop(sender);
-        let present = Mutex::new(Present { snapshot, counters, gauges, addresses });
+        let present = Mutex::new(Present { snapshot, counters, gauges, standings, addresses });
         let pool = Pool { engine, steering, workers, threads: Mutex::new(threads), blocks, present };
         for _ in 0..pool.workers.len() {
             let result = heard.recv().unwrap_or_else(|_| Err(internal("starting a worker", &"it ended at once")));
@@ -113,17 +117,19 @@ impl Pool {
         self.steering.apply(&sockets);
         let counters: Vec<_> = present.counters.iter().map(|counters| Arc::new(counters.next(&old, &new))).collect();
         let gauges = gauges(&new, &old.listeners, &present.gauges);
+        let standings = standings(&new, Some((&old, &present.standings)));
         let (taken, all_taken) = mpsc::channel();
         for (index, worker) in self.workers.iter().enumerate() {
             let publication = Publication {
                 snapshot: snapshot.clone(),
                 counters: counters[index].clone(),
                 gauges: gauges.clone(),
+                standings: standings.clone(),
                 sockets: std::mem::take(&mut sockets[index]),
             };
             worker.tell(Command::Publish(Box::new(publication), taken.clone()));
         }
-        *present = Present { snapshot: snapshot.clone(), counters, gauges, addresses };
+        *present = Present { snapshot: snapshot.clone(), counters, gauges, standings, addresses };
         drop((present, taken));
         // Nobody sends: the channel ends when the last worker has dropped its end.
         if all_taken.recv_timeout(limits::WORKER_ANSWER_TIME_MAX) == Err(mpsc::RecvTimeoutError::Timeout) {
@@ -155,6 +161,11 @@ impl Pool {
     /// The most connections that each listener takes, by its index.
     pub fn connection_limits(&self) -> Vec<u32> {
         self.present().gauges.iter().map(|gauges| gauges.connections_max()).collect()
+    }
+
+    /// What is known and wanted of each backend server.
+    pub fn standings(&self) -> Standings {
+        self.present().standings.clone()
     }
 
     /// Who is blocked.

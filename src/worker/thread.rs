@@ -12,6 +12,7 @@ use super::rejudge::rejudge;
 use super::seen::Sightings;
 use super::sessions::{self, Presence, Question};
 use super::snapshot::Snapshot;
+use super::standing::Standings;
 use super::start_error::StartError;
 use crate::config::limits;
 use crate::sys::{self, Remote, Runtime, Woken};
@@ -51,6 +52,7 @@ pub(super) struct Publication {
     pub snapshot: Arc<Snapshot>,
     pub counters: Arc<Counters>,
     pub gauges: Vec<Arc<Gauges>>,
+    pub standings: Standings,
     /// Sockets for addresses that the worker does not listen on yet.
     pub sockets: Vec<Listening>,
 }
@@ -145,7 +147,7 @@ impl Worker {
         let cache = Rc::new(LocalChainCache::new(shared.chains.clone(), turned.chain_cache.clone()));
         let environment = Environment { cache, blocks: shared.blocks.clone() };
         let host = Rc::new(WorkerHost::new(index, reactor.clone(), environment, shared.audit.clone()));
-        let plan = Plan::new(host.clone(), first.snapshot, first.counters, first.gauges);
+        let plan = Plan::new(host.clone(), first.snapshot, first.counters, first.gauges, first.standings);
         host.set_newest_plan(Some(plan.clone()));
         let gate = Gate::open(plan, first.sockets);
         let exit_at = Rc::new(Cell::new(None));
@@ -219,8 +221,8 @@ async fn obey(gate: Rc<Gate>, woken: Woken, mailbox: Mailbox, exit_at: Rc<Cell<O
 }
 
 fn publish(gate: &Rc<Gate>, host: &Rc<WorkerHost>, publication: Publication) {
-    let Publication { snapshot, counters, gauges, sockets } = publication;
-    let plan = Plan::new(host.clone(), snapshot, counters, gauges);
+    let Publication { snapshot, counters, gauges, standings, sockets } = publication;
+    let plan = Plan::new(host.clone(), snapshot, counters, gauges, standings);
     host.set_newest_plan(Some(plan.clone()));
     gate.replace(plan, sockets);
     rejudge(host);

@@ -35,6 +35,7 @@ mod refusals;
 mod reload;
 mod resumption;
 mod running;
+mod servers;
 mod service_manager;
 mod shutdown;
 mod soak;

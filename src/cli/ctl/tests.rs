@@ -46,6 +46,15 @@ fn a_block_names_exactly_one_client() {
 }
 
 #[test]
+fn a_backends_server_is_named_with_what_is_wanted_of_it() {
+    let (backend, server, state) = ("ledger".into(), "127.0.0.1:9000".into(), ServerState::Drain);
+    assert_eq!(request("backend ledger 127.0.0.1:9000 drain"), Request::Backend { backend, server, state });
+    for line in ["backend ledger drain", "backend ledger 127.0.0.1:9000", "backend ledger 127.0.0.1:9000 off"] {
+        assert!(parse(line).is_err(), "{line}");
+    }
+}
+
+#[test]
 fn durations_are_those_of_the_configuration() {
     assert_eq!(request("drain"), Request::Drain { timeout_ms: None });
     assert_eq!(request("drain 1m30s"), Request::Drain { timeout_ms: Some(90_000) });

@@ -210,9 +210,11 @@ fn the_contract_s_example_site_is_read_to_the_last_condition() {
 }
 
 #[test]
-fn the_health_table_is_read_with_its_defaults_before_it_is_refused() {
-    let text = format!("{EXAMPLE}[backend.health]\ninterval = \"2s\"\ntimeout = \"1s\"\nrise = 2\nfall = 3\n");
-    super::refused(&text, "backend.health", "not yet supported");
+fn the_health_table_says_its_defaults() {
     let health = Health { interval: seconds(2), timeout: seconds(1), rise: 2, fall: 3 };
-    assert_eq!(Health::default(), health);
+    let said = "[backend.health]\ninterval = \"2s\"\ntimeout = \"1s\"\nrise = 2\nfall = 3\n";
+    for table in [said, "[backend.health]\n"] {
+        assert_eq!(taken(&format!("{EXAMPLE}{table}")).backends[0].health, Some(health.clone()));
+    }
+    assert_eq!(taken(EXAMPLE).backends[0].health, None);
 }

@@ -45,6 +45,7 @@ impl<S: Service> Desk<S> {
             Request::Identities { expiring_seconds } => {
                 self.identities(expiring_seconds.map(Duration::from_secs)).await
             }
+            Request::Backend { backend, server, state } => self.set_server(&backend, &server, state),
         };
         if changes {
             let result = beginning(&answer.text, limits::AUDIT_TEXT_BYTES_MAX).to_owned();
@@ -129,7 +130,8 @@ impl Request {
             | Request::Drain { .. }
             | Request::Block { .. }
             | Request::Unblock { .. }
-            | Request::RotateTickets => false,
+            | Request::RotateTickets
+            | Request::Backend { .. } => false,
         }
     }
 }
@@ -156,6 +158,9 @@ impl fmt::Display for Command<'_> {
             Request::Refusals { .. } => f.write_str("refusals"),
             Request::Sessions { .. } => f.write_str("sessions"),
             Request::Identities { .. } => f.write_str("identities"),
+            Request::Backend { backend, server, state } => {
+                write!(f, "backend {backend} {server} {}", crate::worker::Wanted::from(*state).word())
+            }
         }
     }
 }

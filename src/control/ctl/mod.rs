@@ -7,10 +7,12 @@
 //! | [`commands`] | which request gets which answer |
 //! | [`blocking`] | `block`, `unblock`, `blocked` |
 //! | [`present`] | `sessions`, `identities` |
+//! | [`servers`] | `backend` |
 
 mod blocking;
 mod commands;
 mod present;
+mod servers;
 mod socket;
 
 pub use socket::{Opened, open};
@@ -59,6 +61,23 @@ pub enum Request {
         /// Those alone, connected or not, whose certificate runs out within this time.
         expiring_seconds: Option<u64>,
     },
+    Backend {
+        backend: String,
+        server: String,
+        state: ServerState,
+    },
+}
+
+/// What is wanted of a backend server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum ServerState {
+    /// Takes connections, as long as it is up
+    Ready,
+    /// No new connections; those open stay, and it is still checked
+    Drain,
+    /// The same, and it is not checked
+    Down,
 }
 
 /// Whom a block names, as typed.

@@ -13,6 +13,7 @@ use crate::stats::Counter;
 use crate::sys;
 use crate::tls::Declined;
 use crate::trust::Reason;
+use crate::worker::Standings;
 use crate::worker::counters::{Counters, GROUPS, KINDS, ListenerCounters, ServerCounters, VERSIONS};
 use rustls_pki_types::UnixTime;
 use sheet::Sheet;
@@ -29,7 +30,7 @@ const WITHIN: [(&str, i64); 5] = [("1d", 1), ("7d", 7), ("14d", 14), ("30d", 30)
 /// All that is counted, at this moment.
 pub fn render(state: &State, now: Instant, wall: SystemTime) -> String {
     let sheet = Sheet::default();
-    let Generation { config, counters, connection_limits, facts, ticket_keys, .. } = &*state.generation();
+    let Generation { config, counters, connection_limits, standings, facts, ticket_keys, .. } = &*state.generation();
     process(&sheet, state, counters, (now, wall));
     for (index, listener) in config.listeners.iter().enumerate() {
         let each = || counters.iter().filter_map(move |counters| counters.listeners.get(index).map(AsRef::as_ref));
@@ -44,7 +45,7 @@ pub fn render(state: &State, now: Instant, wall: SystemTime) -> String {
     failures(&sheet, config, counters);
     resumption(&sheet, counters);
     traffic(&sheet, counters);
-    backends(&sheet, config, counters);
+    backends(&sheet, config, counters, standings);
     expiry(&sheet, facts);
     clients(&sheet, state, wall);
     own_process(&sheet);
@@ -164,13 +165,14 @@ fn traffic(sheet: &Sheet, counters: &[Arc<Counters>]) {
     sheet.counter("countersign_bytes_total", &[("direction", "out"), ("path", "user")], outward);
 }
 
-fn backends(sheet: &Sheet, config: &Config, counters: &[Arc<Counters>]) {
+fn backends(sheet: &Sheet, config: &Config, counters: &[Arc<Counters>], standings: &Standings) {
     for (b, backend) in config.backends.iter().enumerate() {
         for (s, server) in backend.servers.iter().enumerate() {
             let each = || counters.iter().filter_map(move |counters| counters.server(b, s));
             let server = server.to_string();
             let labels = [("backend", &*backend.name), ("server", server.as_str())];
-            let up = is_up(each());
+            let takes = standings.get(b).and_then(|of| of.get(s)).is_none_or(|standing| standing.takes_connections());
+            let up = takes && is_up(each());
             sheet.gauge("countersign_backend_up", &labels, f64::from(u8::from(up)));
             sheet.gauge("countersign_backend_connections_active", &labels, sum(each(), |c| &c.active) as f64);
             sheet.counter("countersign_backend_connections_total", &labels, sum(each(), |c| &c.connections));

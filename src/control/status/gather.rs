@@ -10,6 +10,7 @@ use crate::control::state::{Generation, State};
 use crate::control::text::moment;
 use crate::stats::Counter;
 use crate::trust::Reason;
+use crate::worker::Wanted;
 use crate::worker::counters::{Counters, Kind, ListenerCounters, ServerCounters};
 use std::net::SocketAddr;
 use std::time::{Instant, SystemTime};
@@ -69,9 +70,11 @@ pub(super) fn backends(generation: &Generation) -> Vec<BackendStatus<'_>> {
     let server = |b: usize, s: usize, address: String| {
         let counters: Vec<&ServerCounters> = generation.counters.iter().filter_map(|c| c.server(b, s)).collect();
         let sum = |counter: fn(&ServerCounters) -> u64| counters.iter().map(|c| counter(c)).sum();
+        let standing = generation.standings.get(b).and_then(|of| of.get(s));
         ServerStatus {
             address,
-            up: is_up(counters.iter().copied()),
+            up: is_up(counters.iter().copied()) && !standing.is_some_and(|standing| standing.is_down()),
+            state: standing.map_or(Wanted::Ready, |standing| standing.wanted()).word(),
             connections: sum(|c| c.active.value()),
             connections_total: sum(|c| c.connections.value()),
             connect_failures_total: sum(|c| c.connect_failures.value()),

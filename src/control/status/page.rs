@@ -171,7 +171,8 @@ fn backends(status: &Status<'_>, out: &mut String) -> fmt::Result {
     open(out, "Backends", &["name", "server", "state", "#open", "#total", "#failed"])?;
     for BackendStatus { name, servers } in &status.backends {
         for server in servers {
-            let (class, word) = if server.up { ("good", "up") } else { ("bad", "down") };
+            let word = server.word();
+            let class = if word == "up" { "good" } else { "bad" };
             write!(
                 out,
                 "<tr><td>{}</td><td class=\"t\">{}</td><td class=\"{class}\">{word}</td>",

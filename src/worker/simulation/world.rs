@@ -13,6 +13,7 @@ use crate::worker::accepting::{ListenKey, Parting};
 use crate::worker::counters::Counters;
 use crate::worker::gauges::Gauges;
 use crate::worker::snapshot::Snapshot;
+use crate::worker::standing::standings;
 use crate::worker::thread::{Command, Mailbox, Publication, Setup, Shared, Worker};
 use arc_swap::ArcSwap;
 use std::cell::{Cell, RefCell};
@@ -121,6 +122,7 @@ impl Stage {
             },
             mailbox: mailbox.clone(),
             first: Publication {
+                standings: standings(snapshot.config(), None),
                 snapshot,
                 counters: counters.clone(),
                 gauges: gauges.clone(),
@@ -249,7 +251,8 @@ impl Operator {
     fn publish(&self, snapshot: &Arc<Snapshot>, fixture: &Fixture) -> Command {
         let counters = Arc::new(self.counters.next(fixture.snapshot.config(), snapshot.config()));
         let (snapshot, gauges) = (snapshot.clone(), self.gauges.clone());
-        let publication = Publication { snapshot, counters, gauges, sockets: Vec::new() };
+        let standings = standings(snapshot.config(), None);
+        let publication = Publication { snapshot, counters, gauges, standings, sockets: Vec::new() };
         Command::Publish(Box::new(publication), mpsc::channel().0)
     }
 }
