@@ -217,13 +217,9 @@ fn cut(text: &str) -> String {
 /// What to do about it, where the detail of the attempt does not say it already.
 fn hint(reason: Reason) -> &'static str {
     match reason {
-        Reason::NoCert => "configure the client with its certificate and key, and see that it sends them",
         Reason::Expired => "the client needs a new certificate",
         Reason::NotYetValid => "compare the clocks of the CA, of the client and of this host",
         Reason::UnknownIssuer => "if the client is to get in, add its CA to site.client.trust",
-        Reason::MissingIntermediate => {
-            "the client should send its intermediate; site.client.intermediates can stand in for it"
-        }
         Reason::Revoked => "the CA has revoked it: the client needs a new certificate",
         Reason::CrlExpired => "fetch the CA's newest CRL and reload",
         Reason::CrlMissing => "add the CRL of that issuer to site.client.crls, or set crl_missing = \"allow\"",

@@ -42,6 +42,7 @@ mod soak;
 mod steering;
 mod ticket_secrets;
 mod tls_options;
+mod top;
 mod trust;
 mod tuning;
 mod world;

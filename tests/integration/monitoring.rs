@@ -10,6 +10,7 @@ use crate::world::pki::LeafSpec;
 use crate::world::process::run;
 use crate::world::server::Server;
 use crate::world::wait::{SOON, until};
+use serde_json::json;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -83,6 +84,28 @@ fn the_dashboard_is_whole_and_no_panel_covers_another() {
             }
         }
     }
+}
+
+#[test]
+fn promtool_understands_each_expression_of_the_dashboard() {
+    if !has_promtool() {
+        return;
+    }
+    let text = std::fs::read_to_string(kept("dashboard.json")).unwrap();
+    let dashboard: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let targets = dashboard["panels"].as_array().unwrap().iter().filter_map(|panel| panel["targets"].as_array());
+    let mut rules = Vec::new();
+    for target in targets.flatten().chain(dashboard["annotations"]["list"].as_array().unwrap()) {
+        let expression = target["expr"].as_str().unwrap().replace("$__rate_interval", "1m").replace("$instance", ".*");
+        assert!(!expression.contains('$'), "{expression}");
+        rules.push(json!({ "record": format!("panel:{}", rules.len()), "expr": expression }));
+    }
+    assert!(rules.len() > 30, "{}", rules.len());
+    let world = World::new();
+    // JSON is YAML.
+    let file = world.write("rules.yml", &json!({ "groups": [{ "name": "dashboard", "rules": rules }] }).to_string());
+    let output = run(Command::new("promtool").args(["check", "rules"]).arg(file));
+    assert_eq!(output.code, Some(0), "{}", output.text());
 }
 
 #[test]

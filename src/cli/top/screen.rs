@@ -48,7 +48,8 @@ impl Widget for Screen<'_> {
         draw_handshakes(view, handshakes, buffer);
         draw_refusals(view, refusals, buffer);
         draw_workers(view, workers, buffer);
-        let [backends, expiries] = Layout::horizontal([Constraint::Fill(1); 2]).spacing(GAP).areas(middle);
+        let [backends, expiries] =
+            Layout::horizontal([Constraint::Fill(5), Constraint::Fill(4)]).spacing(GAP).areas(middle);
         draw_backends(&view.now, backends, buffer);
         draw_expiries(&view.now, expiries, buffer);
         draw_identities(view, lower, buffer);
@@ -150,7 +151,7 @@ fn draw_workers(view: &View, area: Rect, buffer: &mut Buffer) {
     if shown < workers.len() && lines > 0 {
         let rest = &view.rates.busy[shown.min(view.rates.busy.len())..];
         let busiest = rest.iter().copied().fold(0.0, f64::max);
-        let text = format!(" … {} more, at most {:.0} %", workers.len() - shown, busiest * 100.0);
+        let text = format!(" +{} more ≤{:.0}%", workers.len() - shown, busiest * 100.0);
         let cell =
             Rect { x: inner.x + (shown / lines) as u16 * width, y: inner.y + (shown % lines) as u16, width, height: 1 };
         Line::from(text).render(cell, buffer);
@@ -162,6 +163,8 @@ fn draw_backends(now: &Sample, area: Rect, buffer: &mut Buffer) {
         now.backends.iter().flat_map(|backend| backend.servers.iter().map(move |server| (backend, server))).collect();
     // Those that are down must not be below the edge.
     servers.sort_by_key(|(_, server)| server.up);
+    let longest = now.backends.iter().map(|backend| backend.name.chars().count()).max().unwrap_or(0);
+    let names = u16::try_from(longest).unwrap_or(u16::MAX).clamp(7, (area.width / 4).max(7));
     let rows = servers.into_iter().map(|(backend, server)| {
         let (word, style) = match server.up {
             true => ("up", Style::new().fg(Color::Green)),
@@ -170,14 +173,19 @@ fn draw_backends(now: &Sample, area: Rect, buffer: &mut Buffer) {
         let right = |number: u64| Cell::from(Line::from(count(number)).right_aligned());
         Row::new([
             Cell::from(clean(&backend.name)),
-            Cell::from(clean(&server.address)),
+            Cell::from(ends_of(&server.address, area.width.saturating_sub(names + 18))),
             Cell::from(word).style(style),
             right(server.connections),
             right(server.connect_failures_total),
         ])
     });
-    let widths =
-        [Constraint::Fill(2), Constraint::Fill(3), Constraint::Length(4), Constraint::Length(6), Constraint::Length(6)];
+    let widths = [
+        Constraint::Length(names),
+        Constraint::Fill(1),
+        Constraint::Length(4),
+        Constraint::Length(5),
+        Constraint::Length(5),
+    ];
     let table = Table::new(rows, widths).header(heads(["backend", "server", "", ">open", ">fails"]));
     table.block(pane("Backends")).render(area, buffer);
 }
@@ -186,8 +194,9 @@ fn draw_expiries(now: &Sample, area: Rect, buffer: &mut Buffer) {
     let rows = now.expiries.iter().map(|expiry| {
         let left = expiry.at.saturating_sub(now.time);
         let when = Line::from(left_text(left)).right_aligned();
-        Row::new([Cell::from(clean(&expiry.kind)), Cell::from(clean(&expiry.name)), Cell::from(when)])
-            .style(urgency(left))
+        // What the other columns and the gaps leave.
+        let name = ends_of(&expiry.name, area.width.saturating_sub(17));
+        Row::new([Cell::from(clean(&expiry.kind)), Cell::from(name), Cell::from(when)]).style(urgency(left))
     });
     let table = Table::new(rows, [Constraint::Length(6), Constraint::Fill(1), Constraint::Length(9)]);
     table.block(pane("Runs out first")).render(area, buffer);
@@ -200,7 +209,7 @@ fn draw_identities(view: &View, area: Rect, buffer: &mut Buffer) {
         let left = client.expires.saturating_sub(now.time);
         let right = |text: String| Cell::from(Line::from(text).right_aligned());
         Row::new([
-            Cell::from(clean(&client.identity)),
+            Cell::from(ends_of(&client.identity, area.width.saturating_sub(43))),
             right(amount(rate)),
             right(count(client.handshakes_total)),
             right(bytes(client.bytes_in_total as f64)),
@@ -294,6 +303,19 @@ fn bytes(number: f64) -> String {
         unit += 1;
     }
     if unit == 0 { format!("{value:.0} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+}
+
+/// A text in so many columns: of a longer one the beginning and more of the end, for names of one CA begin alike.
+fn ends_of(text: &str, columns: u16) -> String {
+    let (text, columns) = (clean(text), usize::from(columns));
+    let length = text.chars().count();
+    if length <= columns || columns < 8 {
+        return text;
+    }
+    let head = columns / 3;
+    let beginning: String = text.chars().take(head).collect();
+    let end: String = text.chars().skip(length - (columns - head - 1)).collect();
+    format!("{beginning}…{end}")
 }
 
 /// Nothing that moves the cursor or turns the direction of the text.

@@ -87,6 +87,15 @@ fn eighty_columns_and_24_lines_show_everything_that_matters() {
 }
 
 #[test]
+fn of_a_long_name_the_end_is_shown_too() {
+    let mut view = view(2);
+    view.now.identities[0].identity = "uri:spiffe://bank.example/payments/partners/settlement/acme".to_owned();
+    let text = drawn(&view, 80, 24);
+    assert!(text.contains("uri:spiffe:/…") && text.contains("settlement/acme "), "{text}");
+    assert!(drawn(&view, 140, 24).contains(&view.now.identities[0].identity));
+}
+
+#[test]
 fn no_name_steers_the_terminal() {
     let text = drawn(&view(2), 200, 60);
     assert!(!text.contains(['\u{1b}', '\u{202e}']), "{text:?}");
@@ -99,7 +108,7 @@ fn every_size_is_drawn_and_many_workers_are_summed_up() {
     for (width, height) in [(1, 1), (10, 3), (40, 10), (80, 24), (132, 43), (300, 100), (500, 8)] {
         drawn(&view, width, height);
     }
-    assert!(drawn(&view, 80, 24).contains("more, at most 50 %"));
+    assert!(drawn(&view, 80, 24).contains("more ≤50%"));
 }
 
 #[test]

@@ -16,7 +16,7 @@ p{margin:.2rem 0}.bad{color:var(--bad);font-weight:600}.good{color:var(--good);f
 .cols{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,30rem),1fr));gap:0 2rem}\
 .wide{overflow-x:auto}table{border-collapse:collapse;width:100%}\
 th,td{text-align:left;padding:.25rem .8rem .25rem 0;border-bottom:1px solid var(--line);vertical-align:top}\
-th{font-weight:600;white-space:nowrap}td{white-space:nowrap}.t{white-space:normal;overflow-wrap:anywhere}\
+th{font-weight:600;white-space:nowrap}td{white-space:nowrap}.t{white-space:normal;overflow-wrap:anywhere;min-width:11rem}\
 .n{text-align:right;font-variant-numeric:tabular-nums}\
 meter{width:6rem}code{font-size:.9em;overflow-wrap:anywhere}footer{margin-top:2rem;opacity:.75;font-size:.85rem}";
 
