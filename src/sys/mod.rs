@@ -18,6 +18,7 @@ mod clock;
 mod direct;
 mod epoll;
 mod kernel;
+pub mod ktls;
 pub mod limits;
 mod listen;
 mod missing;
@@ -29,6 +30,7 @@ mod runtime;
 #[cfg(test)]
 pub mod scripted;
 mod socket;
+pub mod splice;
 mod steering;
 mod timers;
 mod uring;
