@@ -48,7 +48,7 @@ pub fn demo(args: DemoArgs) -> u8 {
         // Where standard output is closed there is nobody to tell.
         let _ = io::stdout().lock().write_all(text.as_bytes());
     };
-    let code = control::run(config, Options { announce: Some(Box::new(announce)) });
+    let code = control::run(config, Options { announce: Some(Box::new(announce)), ..Options::default() });
     if code == exit::UNAVAILABLE {
         eprintln!("countersign demo: `--listen 127.0.0.1:0` takes any free port");
     }

@@ -2,7 +2,7 @@
 
 use super::exit;
 use crate::config::{Config, Fault, Flags};
-use crate::control::{self, Options, StartFailure};
+use crate::control::{self, Options, StartFailure, Succession};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -11,6 +11,8 @@ use std::path::PathBuf;
 #[command(
     override_usage = "countersign run -c FILE\n       countersign run --listen ADDRESS --backend SERVER --certificate FILE --key FILE --client-ca FILE",
     after_help = "Prints one line `ready listeners=… workers=… …` on standard error once it serves.\n\
+        Signals: HUP reads the configuration again, TERM and INT drain (a second one ends at once), USR1 opens log\n\
+        files anew, USR2 hands over to a new binary without refusing or resetting anybody.\n\
         Exit codes: 0 drained, 1 connections were cut, 69 address in use, 71 the system lacks something,\n\
         77 no permission, 78 bad configuration."
 )]
@@ -55,7 +57,11 @@ pub fn run(args: RunArgs) -> u8 {
         },
     };
     match config {
-        Ok(config) => control::run(config, Options::default()),
+        // Before there are threads.
+        Ok(config) => match Succession::prepare() {
+            Ok(succession) => control::run(config, Options { succession: Some(succession), ..Options::default() }),
+            Err(failure) => failure.tell(),
+        },
         Err(faults) => refuse(&faults),
     }
 }

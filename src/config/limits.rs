@@ -93,6 +93,19 @@ pub const AUDIT_LIST_BYTES_MAX: usize = 8 << 10;
 pub const AUDIT_LINE_BYTES_MAX: usize = 40 << 10;
 /// Between looks at how many connections are left, while draining.
 pub const DRAIN_LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// For a new process to come up and take over: CRLs of a million entries take seconds to load.
+pub const HAND_OVER_TIME_MAX: Duration = Duration::from_secs(300);
+/// For each single word between the two processes.
+pub const HAND_OVER_WORD_TIME_MAX: Duration = Duration::from_secs(10);
+/// Bytes of one message between them: the blocks are the longest.
+pub const HAND_OVER_BYTES_MAX: usize = BLOCKS_FILE_BYTES_MAX as usize;
+/// Verified chains that are handed over, and their bytes.
+pub const HANDED_CHAINS_MAX: usize = 4096;
+pub const HANDED_CHAINS_BYTES_MAX: usize = 16 << 20;
+/// For judging them anew.
+pub const HANDED_CHAINS_TIME_MAX: Duration = Duration::from_secs(2);
+/// The share of resumed handshakes after a hand-over is told once there were so many, or after this time.
+pub const AFTER_HAND_OVER: (u64, Duration) = (1000, Duration::from_secs(60));
 /// For how long more the service manager is asked for patience at a time while the process drains.
 pub const STOP_EXTENSION: Duration = Duration::from_secs(15);
 /// Between looks at a worker that does not turn, while the watchdog waits.

@@ -9,6 +9,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// The file's name in the state directory.
@@ -25,6 +26,8 @@ pub struct BlockBook {
     dir: Option<PathBuf>,
     /// The newest list that was written, counted by whoever makes lists.
     written: Mutex<u64>,
+    /// Another process writes here.
+    closed: AtomicBool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -45,7 +48,7 @@ impl BlockBook {
             Err(error) => return Err(of_dir(dir, &error)),
         }
         let blocks = read(&dir.join(FILE))?;
-        Ok((BlockBook { dir: Some(dir.to_owned()), written: Mutex::default() }, blocks))
+        Ok((BlockBook { dir: Some(dir.to_owned()), ..BlockBook::default() }, blocks))
     }
 
     /// What is wrong with what an earlier run left, changing nothing.
@@ -65,12 +68,23 @@ impl BlockBook {
     pub fn store(&self, count: u64, blocks: &Blocks) -> io::Result<()> {
         let Some(dir) = &self.dir else { return Ok(()) };
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        if count < *written {
+        if count < *written || self.closed.load(Ordering::SeqCst) {
             return Ok(());
         }
         write(dir, blocks)?;
         *written = count;
         Ok(())
+    }
+
+    /// Writes no more: another process does. What is being written is written when this returns.
+    pub fn close(&self) {
+        let _written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        self.closed.store(true, Ordering::SeqCst);
+    }
+
+    /// Writes again: that process is gone.
+    pub fn reopen(&self) {
+        self.closed.store(false, Ordering::SeqCst);
     }
 
     /// The same at start, where a directory that cannot be written is to be told at once.
@@ -170,6 +184,19 @@ mod tests {
         book.store(2, &newer).unwrap();
         book.store(1, &older).unwrap();
         assert_eq!(names(&BlockBook::open(Some(dir.path())).unwrap().1), names(&newer));
+    }
+
+    #[test]
+    fn a_book_that_another_process_writes_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let (book, none) = BlockBook::open(Some(dir.path())).unwrap();
+        book.store(1, &none.with(block("uri:a")).unwrap()).unwrap();
+        book.close();
+        book.store(2, &none).unwrap();
+        assert_eq!(BlockBook::open(Some(dir.path())).unwrap().1.len(), 1);
+        book.reopen();
+        book.store(2, &none).unwrap();
+        assert!(BlockBook::open(Some(dir.path())).unwrap().1.is_empty());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::audit::Writer;
 use super::block_book::BlockBook;
+use super::handover::{Doors, Elder};
 use super::logging::LogLevel;
 use super::readiness::Phase;
 use super::refusals::Refusals;
@@ -38,6 +39,12 @@ pub struct Desk<S: Service> {
     pub reloading: tokio::sync::Mutex<()>,
     /// A signal or a watched file has asked for a reload that did not begin yet.
     pub reload_is_waiting: AtomicBool,
+    /// The admin sockets.
+    pub doors: Doors,
+    /// A new process takes over, or did: nothing is changed here any more.
+    pub giving: AtomicBool,
+    /// The process from which this one took over, while its connections end.
+    pub elder: Elder,
     /// Held while a reload takes effect and while the process turns to draining: never both.
     pub turning: Mutex<()>,
 }

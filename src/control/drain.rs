@@ -15,6 +15,8 @@ pub struct Drain {
     stop_at: Instant,
     deadline: Instant,
     stopped: bool,
+    /// Requests to stop that change nothing.
+    stops_expected: u32,
 }
 
 /// What to do now.
@@ -34,7 +36,13 @@ impl Drain {
     /// A drain that begins at `now`: accepting stops after `delay`, connections are cut `timeout` later.
     pub fn begin(now: Instant, delay: Duration, timeout: Duration) -> Drain {
         let stop_at = later(now, delay);
-        Drain { stop_at, deadline: later(stop_at, timeout), stopped: false }
+        Drain { stop_at, deadline: later(stop_at, timeout), stopped: false, stops_expected: 0 }
+    }
+
+    /// A drain after another process took over: accepting has stopped already. When a service manager ends the service, it
+    /// tells both processes; one such request changes nothing here.
+    pub fn retired(now: Instant, timeout: Duration) -> Drain {
+        Drain { stop_at: now, deadline: later(now, timeout), stopped: true, stops_expected: 1 }
     }
 
     /// When connections are given up.
@@ -88,7 +96,7 @@ pub async fn drain<S: Service>(
                 break true;
             }
             Step::Wait(until) => {
-                if stopped_before(until, signals, others).await {
+                if stopped_before(until, signals, others, &mut plan.stops_expected).await {
                     tracing::warn!(connections = service.connections(), "stopping at once, as asked a second time");
                     break true;
                 }
@@ -96,15 +104,21 @@ pub async fn drain<S: Service>(
         }
     };
     let deadline = if cut { Instant::now() } else { plan.deadline.max(Instant::now()) };
-    join(service, cut, deadline, signals, others).await
+    join(service, cut, (deadline, &mut plan.stops_expected), signals, others).await
 }
 
 /// Waits until `until`; true if asked to stop before.
-async fn stopped_before(until: Instant, signals: &mut mpsc::Receiver<Asked>, others: &dyn Fn(Asked)) -> bool {
+async fn stopped_before(
+    until: Instant,
+    signals: &mut mpsc::Receiver<Asked>,
+    others: &dyn Fn(Asked),
+    expected: &mut u32,
+) -> bool {
     let mut open = true;
     loop {
         tokio::select! {
             asked = signals.recv(), if open => match asked {
+                Some(Asked::Stop) if *expected > 0 => *expected -= 1,
                 Some(Asked::Stop) => return true,
                 Some(other) => others(other),
                 None => open = false,
@@ -119,7 +133,7 @@ async fn stopped_before(until: Instant, signals: &mut mpsc::Receiver<Asked>, oth
 async fn join<S: Service>(
     service: &Arc<S>,
     cut: bool,
-    deadline: Instant,
+    (deadline, stops_expected): (Instant, &mut u32),
     signals: &mut mpsc::Receiver<Asked>,
     others: &dyn Fn(Asked),
 ) -> Outcome {
@@ -131,7 +145,7 @@ async fn join<S: Service>(
     let joined = tokio::task::spawn_blocking(move || joining.join(cut));
     tokio::select! {
         joined = joined => Outcome { cut: joined.unwrap_or_else(|_| open()) },
-        _ = stopped_before(later(deadline, limits::WORKERS_END_TIME_MAX), signals, others) => {
+        _ = stopped_before(later(deadline, limits::WORKERS_END_TIME_MAX), signals, others, stops_expected) => {
             tracing::error!(connections = open(), "leaving without the workers, which did not end");
             Outcome { cut: open() }
         }
@@ -216,6 +230,24 @@ mod tests {
         let plan = Drain::begin(Instant::now(), 3600 * SECOND, 3600 * SECOND);
         let outcome = runtime().block_on(drain(&Arc::new(service), plan, &mut signals, &|_| ()));
         assert_eq!(outcome, Outcome { cut: 1 });
+    }
+
+    #[test]
+    fn after_a_hand_over_one_request_to_stop_changes_nothing_and_the_next_ends_it() {
+        let service = Scripted::with_connections(1);
+        let seen = service.seen();
+        let (sender, mut signals) = mpsc::channel(4);
+        sender.try_send(Asked::Stop).unwrap();
+        let plan = Drain::retired(Instant::now(), Duration::from_millis(50));
+        let started = Instant::now();
+        let service = Arc::new(service);
+        assert_eq!(runtime().block_on(drain(&service, plan, &mut signals, &|_| ())), Outcome { cut: 1 });
+        assert!(started.elapsed() >= Duration::from_millis(50), "it had its time");
+        assert_eq!(*seen.lock().unwrap(), ["cut"]);
+        sender.try_send(Asked::Stop).unwrap();
+        sender.try_send(Asked::Stop).unwrap();
+        let plan = Drain::retired(Instant::now(), 3600 * SECOND);
+        assert_eq!(runtime().block_on(drain(&service, plan, &mut signals, &|_| ())), Outcome { cut: 1 });
     }
 
     #[test]

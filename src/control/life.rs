@@ -7,6 +7,7 @@ use super::ctl::{self, Opened};
 use super::desk::Desk;
 use super::drain::{Drain, Outcome, drain};
 use super::failure::{Exit, StartFailure};
+use super::handover::{Described, Doors, Elder, HandedOver, Helper, Legacy, Predecessor, Resumption, Succession};
 use super::logging::{self, LogLevel};
 use super::notify::{ask_for_time, feed_watchdog, notify};
 use super::pool;
@@ -27,7 +28,7 @@ use sd_notify::NotifyState;
 use std::fmt;
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{Notify, mpsc};
@@ -40,6 +41,8 @@ pub type Announce = Box<dyn FnOnce(&Ready)>;
 pub struct Options {
     /// Called instead of printing the `ready` line.
     pub announce: Option<Announce>,
+    /// What it takes to hand over, and to take over; `None`: it does neither.
+    pub succession: Option<Succession>,
 }
 
 /// What is true once the process serves. Its text is the `ready` line.
@@ -88,7 +91,7 @@ fn run_with<S: Service>(
     config: Config,
     options: Options,
     load: Load<S::Snapshot>,
-    start: impl FnOnce(Arc<S::Snapshot>, Arc<AuditQueue>, Blocks) -> Result<S, StartFailure>,
+    start: impl FnOnce(Arc<S::Snapshot>, Arc<AuditQueue>, Blocks, Option<&mut Legacy>) -> Result<S, StartFailure>,
     signals: impl FnOnce(&mpsc::Sender<Asked>) -> io::Result<()>,
 ) -> u8 {
     let (log, level) = match logging::start(&config.log) {
@@ -116,17 +119,23 @@ fn serve<S: Service>(
     config: Config,
     options: Options,
     (load, log): (Load<S::Snapshot>, LogLevel),
-    start: impl FnOnce(Arc<S::Snapshot>, Arc<AuditQueue>, Blocks) -> Result<S, StartFailure>,
+    start: impl FnOnce(Arc<S::Snapshot>, Arc<AuditQueue>, Blocks, Option<&mut Legacy>) -> Result<S, StartFailure>,
     signals: impl FnOnce(&mpsc::Sender<Asked>) -> io::Result<()>,
 ) -> Result<Exit, StartFailure> {
     let config = Arc::new(config);
     warn(&config.warnings);
+    let Options { announce, succession } = options;
+    let (helper, predecessor) = match succession {
+        Some(Succession { helper, predecessor }) => (helper, predecessor),
+        None => (Err("this command serves for a while only".to_owned()), None),
+    };
+    let mut legacy = predecessor.as_ref().map(Predecessor::read).transpose()?;
     // Before the files are read: a change while they are is to be seen as one.
     let watch = Watch::new(watch::look_at(&config));
     let loaded = load(&config, None).map_err(|faults| StartFailure::of_faults(&faults))?;
     warn(&loaded.warnings);
     let target = config.audit.as_ref().map(|audit| Target::open(&audit.target)).transpose()?;
-    let (book, blocks) = open_blocks(&config)?;
+    let (book, blocks) = open_blocks(&config, legacy.as_ref())?;
     let (queue, refusals) = (Arc::new(AuditQueue::default()), Arc::new(Refusals::default()));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -136,7 +145,7 @@ fn serve<S: Service>(
     let (asked, mut heard) = mpsc::channel(signals::WAITING_MAX);
     // Before the workers, so that a signal that comes from here on finds somebody who drains.
     signals(&asked).map_err(|error| lacks("signal handlers", &error))?;
-    let service = Arc::new(start(loaded.snapshot, Arc::clone(&queue), blocks)?);
+    let service = Arc::new(start(loaded.snapshot, Arc::clone(&queue), blocks, legacy.as_mut())?);
     let writer = Writer::start(target, Arc::clone(&queue), Arc::clone(&refusals))
         .map_err(|error| lacks("a thread for the audit", &error))?;
     let mut state = State::new(Generation::of(config, loaded.facts, &*service), Some(queue));
@@ -158,17 +167,24 @@ fn serve<S: Service>(
         reloading: tokio::sync::Mutex::default(),
         reload_is_waiting: AtomicBool::default(),
         turning: Mutex::default(),
+        doors: Doors::default(),
+        giving: AtomicBool::default(),
+        elder: Elder::default(),
     };
-    let running = Running { desk: Arc::new(desk), announce: options.announce };
+    let running = Running { desk: Arc::new(desk), announce, helper, succeeds: predecessor.zip(legacy) };
     let exit = runtime.block_on(running.live(&mut heard));
     // A worker that hangs must not keep the process.
     runtime.shutdown_background();
     exit
 }
 
-/// Reads the blocks that an earlier run left, and sees whether they can be written.
-fn open_blocks(config: &Config) -> Result<(BlockBook, Blocks), StartFailure> {
+/// Reads the blocks that an earlier run left, and sees whether they can be written. While the process before still serves,
+/// its list counts, and it is the one who writes.
+fn open_blocks(config: &Config, legacy: Option<&Legacy>) -> Result<(BlockBook, Blocks), StartFailure> {
     let (book, blocks) = BlockBook::open(config.runtime.state_dir.as_deref())?;
+    if let Some(legacy) = legacy {
+        return Ok((book, legacy.blocks.purge(UnixTime::now())));
+    }
     let blocks = blocks.purge(UnixTime::now());
     book.store_first(&blocks)?;
     if !blocks.is_empty() {
@@ -190,14 +206,35 @@ fn say_what_a_restart_costs(config: &Config) {
 struct Running<S: Service> {
     desk: Arc<Desk<S>>,
     announce: Option<Announce>,
+    /// Who starts a new program; else why there is nobody.
+    helper: Result<Arc<Helper>, String>,
+    /// From whom it takes over, and what.
+    succeeds: Option<(Predecessor, Legacy)>,
+}
+
+/// Why it serves no more.
+enum Ending {
+    /// The time for open connections may come with it.
+    Stop(Option<Duration>),
+    HandedOver(HandedOver),
 }
 
 impl<S: Service> Running<S> {
     async fn live(mut self, heard: &mut mpsc::Receiver<Asked>) -> Result<Exit, StartFailure> {
+        if self.succeeds.is_some() {
+            // The workers take connections already, and whoever asks the admin sockets asks about the service.
+            self.desk.state.readiness.advance(Phase::Ready);
+        }
         let (admin, probe) = self.open_admin()?;
         let generation = self.desk.state.generation();
-        let path = generation.config.admin.as_ref().and_then(|admin| admin.socket.as_deref());
-        let socket = path.map(|path| ctl::open(path, &self.desk)).transpose()?;
+        let socket = match generation.config.admin.as_ref().and_then(|admin| admin.socket.as_deref()) {
+            Some(path) => {
+                let handed = self.legacy().and_then(|legacy| legacy.socket(path));
+                Some(ctl::open(path, &self.desk, handed)?)
+            }
+            None => None,
+        };
+        self.take_over().await?;
         tokio::spawn(Arc::clone(&self.desk).purge_blocks());
         tokio::spawn(Arc::clone(&self.desk.state).look_at_clients());
         if let Some(patience) = sd_notify::watchdog_enabled() {
@@ -215,25 +252,66 @@ impl<S: Service> Running<S> {
         if let Some(Opened::Nowhere(why)) = &socket {
             tracing::warn!("{why}");
         }
-        let timeout = self.until_asked_to_stop(heard).await.unwrap_or(generation.config.runtime.drain_timeout);
+        let ending = self.until_it_ends(heard).await;
         drop(generation);
-        let exit = self.stop(timeout, heard).await;
+        let exit = match ending {
+            Ending::Stop(timeout) => self.stop(timeout, heard).await,
+            Ending::HandedOver(handed) => {
+                if let Some(Opened::Socket(file)) = socket {
+                    file.leave();
+                }
+                return Ok(self.retire(handed, heard).await);
+            }
+        };
         // The socket answers to the end.
         drop(socket);
         Ok(exit)
     }
 
+    fn legacy(&mut self) -> Option<&mut Legacy> {
+        self.succeeds.as_mut().map(|(_, legacy)| legacy)
+    }
+
     /// Binds and answers the admin addresses.
-    fn open_admin(&self) -> Result<(Option<SocketAddr>, Option<SocketAddr>), StartFailure> {
+    fn open_admin(&mut self) -> Result<(Option<SocketAddr>, Option<SocketAddr>), StartFailure> {
         let generation = self.desk.state.generation();
         let Some(config) = &generation.config.admin else { return Ok((None, None)) };
-        let http = config.http.map(|address| admin::bind("admin.http", address, Surface::Full)).transpose()?;
-        let probe = config.probe.map(|address| admin::bind("admin.probe", address, Surface::Probe)).transpose()?;
-        let addresses = (http.as_ref().map(|bound| bound.address), probe.as_ref().map(|bound| bound.address));
-        for bound in [http, probe].into_iter().flatten() {
-            bound.serve(Arc::clone(&self.desk.state)).map_err(|error| lacks("an admin socket", &error))?;
+        let mut addresses = (None, None);
+        for (key, wanted, surface) in
+            [("admin.http", config.http, Surface::Full), ("admin.probe", config.probe, Surface::Probe)]
+        {
+            let Some(wanted) = wanted else { continue };
+            let is_probe = surface == Surface::Probe;
+            let handed = self.legacy().and_then(|legacy| legacy.admin(is_probe, wanted));
+            let bound = admin::bind(key, wanted, surface, handed)?;
+            let (described, address) = match is_probe {
+                true => (Described::AdminProbe { address: wanted }, &mut addresses.1),
+                false => (Described::AdminHttp { address: wanted }, &mut addresses.0),
+            };
+            *address = Some(bound.address);
+            let served = bound.serve(Arc::clone(&self.desk.state));
+            let (socket, accepting) = served.map_err(|error| lacks("an admin socket", &error))?;
+            self.desk.doors.add(described, socket, accepting);
         }
         Ok(addresses)
+    }
+
+    /// Where there is a process before: tells it that this one serves, and goes on alone when it lets go.
+    async fn take_over(&mut self) -> Result<(), StartFailure> {
+        let Some((predecessor, legacy)) = self.succeeds.take() else { return Ok(()) };
+        let taking = tokio::task::spawn_blocking(move || predecessor.take_over());
+        let fault = |_| StartFailure::new(Exit::Internal, "a fault of ours while taking over: the log says where");
+        let (blocks, elder) = taking.await.map_err(fault)??;
+        let blocks = blocks.purge(UnixTime::now());
+        self.desk.service.set_blocks(blocks.clone());
+        self.desk.state.note_blocks(blocks.len());
+        if let Err(failure) = self.desk.book.store_first(&blocks) {
+            tracing::error!("the blocks are in force and not stored: {failure}");
+        }
+        self.desk.elder.set(elder);
+        tracing::info!(from = legacy.from, "took over; before: {}", legacy.resumption);
+        tokio::spawn(Arc::clone(&self.desk).tell_resumption(legacy.resumption));
+        Ok(())
     }
 
     /// Tells everybody who waits for it: the audit, the probes, the terminal, the service manager.
@@ -256,24 +334,33 @@ impl<S: Service> Running<S> {
         notify(&[NotifyState::Ready, NotifyState::Status("serving")]);
     }
 
-    /// Does what is asked until that is to stop; then the time for open connections, if it came with one.
-    async fn until_asked_to_stop(&self, heard: &mut mpsc::Receiver<Asked>) -> Option<Duration> {
+    /// Does what is asked until that is an end.
+    async fn until_it_ends(&self, heard: &mut mpsc::Receiver<Asked>) -> Ending {
         while let Some(asked) = heard.recv().await {
             match asked {
-                Asked::Stop => return None,
-                Asked::Drain(timeout) => return timeout,
+                Asked::Stop => return Ending::Stop(None),
+                Asked::Drain(timeout) => return Ending::Stop(timeout),
+                Asked::HandOver => match self.hand_over(heard).await {
+                    Some(ending @ Ending::HandedOver(_)) => return ending,
+                    not_handed_over => {
+                        self.desk.giving.store(false, Ordering::SeqCst);
+                        if let Some(ending) = not_handed_over {
+                            return ending;
+                        }
+                    }
+                },
                 other => self.do_asked(other),
             }
         }
-        None
+        Ending::Stop(None)
     }
 
-    /// What is asked other than to stop, while draining too.
+    /// What is asked that is no end, while draining too.
     fn do_asked(&self, asked: Asked) {
         match asked {
             Asked::Stop | Asked::Drain(_) => {}
             Asked::Reload => self.desk.reload_soon(),
-            Asked::HandOver => tracing::warn!("handing over to a new binary is not yet supported; restart instead"),
+            Asked::HandOver => tracing::warn!("not now: this process is handing over, or about to end"),
             Asked::ReopenLogs => {
                 self.desk.writer.reopen();
                 tracing::info!("log files are opened anew");
@@ -281,13 +368,61 @@ impl<S: Service> Running<S> {
         }
     }
 
-    async fn stop(self, timeout: Duration, heard: &mut mpsc::Receiver<Asked>) -> Exit {
-        let Desk { state, service, .. } = &*self.desk;
+    /// Brings up a new process and lets it go on alone. `None`: it did not come up, and this one goes on as before.
+    async fn hand_over(&self, heard: &mut mpsc::Receiver<Asked>) -> Option<Ending> {
+        let helper = match &self.helper {
+            Ok(helper) => Arc::clone(helper),
+            Err(why) => return self.desk.not_handed_over(why),
+        };
+        let _no_reload = self.desk.reloading.lock().await;
+        self.desk.giving.store(true, Ordering::SeqCst);
+        tracing::info!("handing over: {}", Resumption::of(&self.desk.service.counters()));
+        let mut coming = std::pin::pin!(self.desk.bring_up_heir(helper));
+        let heir = loop {
+            tokio::select! {
+                heir = &mut coming => break heir,
+                asked = heard.recv() => match asked {
+                    None | Some(Asked::Stop) => return Some(Ending::Stop(None)),
+                    Some(Asked::Drain(timeout)) => return Some(Ending::Stop(timeout)),
+                    Some(other) => self.do_asked(other),
+                },
+            }
+        };
+        match heir.and_then(|heir| self.desk.let_go(heir)) {
+            Ok(handed) => Some(Ending::HandedOver(handed)),
+            Err(why) => self.desk.not_handed_over(&why),
+        }
+    }
+
+    async fn stop(self, timeout: Option<Duration>, heard: &mut mpsc::Receiver<Asked>) -> Exit {
         self.desk.turn_to_draining();
         notify(&[NotifyState::Stopping, NotifyState::Status("draining")]);
         tokio::spawn(ask_for_time());
-        tracing::info!(connections = service.connections(), "draining");
-        let plan = Drain::begin(Instant::now(), state.generation().config.runtime.drain_delay, timeout);
+        tracing::info!(connections = self.desk.service.connections(), "draining");
+        let runtime = self.desk.state.generation().config.runtime.clone();
+        let plan = Drain::begin(Instant::now(), runtime.drain_delay, timeout.unwrap_or(runtime.drain_timeout));
+        self.drain_and_end(plan, heard).await
+    }
+
+    /// Another process serves; connections that are here may end here.
+    async fn retire(self, handed: HandedOver, heard: &mut mpsc::Receiver<Asked>) -> Exit {
+        let connections = self.desk.service.connections();
+        tracing::info!(to = handed.pid, connections, "handed over: the new process serves, this one drains");
+        // Probes that are here already ask about the service, which goes on.
+        self.desk.state.readiness.retire();
+        self.desk.turn_to_draining();
+        self.desk.doors.leave();
+        let plan = Drain::retired(Instant::now(), self.desk.state.generation().config.runtime.drain_timeout);
+        self.desk.service.leave_sockets(plan.deadline());
+        handed.follow(Arc::clone(&self.desk));
+        if let Ok(helper) = &self.helper {
+            helper.release();
+        }
+        self.drain_and_end(plan, heard).await
+    }
+
+    async fn drain_and_end(self, plan: Drain, heard: &mut mpsc::Receiver<Asked>) -> Exit {
+        let Desk { state, service, .. } = &*self.desk;
         let Outcome { cut } = drain(service, plan, heard, &|asked| self.do_asked(asked)).await;
         let digest = state.generation().config.digest;
         self.desk.audit(Record::Stop { ts: SystemTime::now(), digest, drained: cut == 0, connections_cut: cut });

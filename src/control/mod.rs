@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`life`] | start order, what signals do, stop order |
 //! | [`drain`] | when to stop accepting, when to give up |
+//! | [`handover`] | a new program takes over |
 //! | [`desk`] | what can be asked of a running process |
 //! | [`reload`] | the next configuration, checked whole before it replaces the present one |
 //! | [`watch`] | whether files changed since |
@@ -36,6 +37,7 @@ mod exposition;
 mod failure;
 #[cfg(test)]
 mod fixture;
+mod handover;
 mod health;
 mod life;
 mod logging;
@@ -53,4 +55,5 @@ mod watch;
 
 pub use block_book::BlockBook;
 pub use failure::{Exit, StartFailure};
+pub use handover::Succession;
 pub use life::{Options, Ready, run};

@@ -2,6 +2,7 @@
 
 use super::explain::{self, Report, Unchosen};
 use super::failure::StartFailure;
+use super::handover::Legacy;
 use super::reload::Loaded;
 use super::service::{AskSeen, Explained, Explanation, Rotated, Service, Waker};
 use super::state::{Anchor, Crl, Facts, ServerCertificate};
@@ -9,7 +10,9 @@ use crate::config::{Config, Fault, SiteName};
 use crate::sys;
 use crate::tls::TicketKeys;
 use crate::trust::{Blocks, Presented};
-use crate::worker::{AuditQueue, Counters, Engine, Pool, Presence, Question, Snapshot, Standings, StartError};
+use crate::worker::{
+    AuditQueue, Counters, Engine, Inheritance, Pool, Presence, Question, Snapshot, Standings, StartError,
+};
 use aws_lc_rs::digest::{SHA256, digest};
 use rustls_pki_types::UnixTime;
 use std::net::SocketAddr;
@@ -30,13 +33,24 @@ pub fn load(config: &Arc<Config>, previous: Option<&Snapshot>) -> Result<Loaded<
 }
 
 /// Binds every socket and starts every worker.
-pub fn start(snapshot: Arc<Snapshot>, audit: Arc<AuditQueue>, blocks: Blocks) -> Result<Pool, StartFailure> {
+pub fn start(
+    snapshot: Arc<Snapshot>,
+    audit: Arc<AuditQueue>,
+    blocks: Blocks,
+    legacy: Option<&mut Legacy>,
+) -> Result<Pool, StartFailure> {
     sys::limits::ignore_failed_writes();
     sys::limits::forbid_core_dumps();
     if let Err(error) = sys::limits::raise_descriptor_limit() {
         tracing::warn!(%error, "the limit of open descriptors stays as it is; LimitNOFILE= sets it from outside");
     }
-    Pool::start(snapshot, Some(audit), blocks).map_err(failure)
+    let Some(legacy) = legacy else { return Pool::start(snapshot, Some(audit), blocks).map_err(failure) };
+    if let (Some(own), Some(handed)) = (snapshot.tickets(), &legacy.keys)
+        && !own.adopt(handed)
+    {
+        tracing::warn!("the ticket keys of the process before do not fit; its clients need a full handshake each");
+    }
+    Pool::start_with(snapshot, Some(audit), blocks, legacy.for_workers()).map_err(failure)
 }
 
 fn failure(error: StartError) -> StartFailure {
@@ -160,6 +174,14 @@ impl Service for Pool {
 
     fn stop_accepting(&self, until: Instant) {
         Pool::stop_accepting(self, until);
+    }
+
+    fn bequeath(&self) -> Inheritance {
+        Pool::bequeath(self)
+    }
+
+    fn leave_sockets(&self, until: Instant) {
+        Pool::leave_sockets(self, until);
     }
 
     fn is_accepting(&self) -> bool {

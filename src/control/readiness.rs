@@ -1,6 +1,6 @@
 //! Whether the process takes connections: what `/readyz` answers.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 /// Where the process is in its life. Goes only forward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,17 +23,30 @@ impl Phase {
 
 /// The phase, set by the main thread and read by whoever answers.
 #[derive(Debug, Default)]
-pub struct Readiness(AtomicU8);
+pub struct Readiness {
+    phase: AtomicU8,
+    retired: AtomicBool,
+}
 
 impl Readiness {
     /// Goes to `phase`; never back.
     pub fn advance(&self, phase: Phase) {
-        self.0.fetch_max(phase as u8, Ordering::SeqCst);
+        self.phase.fetch_max(phase as u8, Ordering::SeqCst);
+    }
+
+    /// Another process took over: this one drains, and the service is ready all the same.
+    pub fn retire(&self) {
+        self.retired.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether another process took over.
+    pub fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::SeqCst)
     }
 
     /// Where it is now.
     pub fn phase(&self) -> Phase {
-        match self.0.load(Ordering::SeqCst) {
+        match self.phase.load(Ordering::SeqCst) {
             0 => Phase::Starting,
             1 => Phase::Ready,
             _ => Phase::Draining,

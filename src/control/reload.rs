@@ -46,6 +46,9 @@ impl<S: Service> Desk<S> {
             Err(vec!["a fault of ours: the log says where; please report it. The old configuration stays".to_owned()])
         });
         self.tell(&reloaded);
+        if reloaded.is_ok() {
+            self.elder.tell_reloaded();
+        }
         if self.state.readiness.phase() != Phase::Draining {
             notify(&[NotifyState::Ready, NotifyState::Status("serving")]);
         }

@@ -4,7 +4,7 @@ use super::failure::StartFailure;
 use crate::tls::TicketKeys;
 use crate::trust::Blocks;
 use crate::worker::counters::Counters;
-use crate::worker::{Engine, Presence, Question, Sightings, Standings};
+use crate::worker::{Engine, Inheritance, Presence, Question, Sightings, Standings};
 use rustls_pki_types::{CertificateDer, UnixTime};
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
@@ -53,6 +53,13 @@ pub trait Service: Send + Sync + 'static {
     fn seen(&self) -> AskSeen;
     /// No connection is accepted from now on; those there go on. Idle ones end by `until`, spread over the time.
     fn stop_accepting(&self, until: Instant);
+    /// What another process needs to go on from here.
+    fn bequeath(&self) -> Inheritance {
+        Inheritance::default()
+    }
+    /// Leaves the listening sockets to the process that got them; those connections that are here go on. Idle ones end by
+    /// `until`, spread over the time. A snapshot that is published from now on is for judging them alone.
+    fn leave_sockets(&self, until: Instant);
     /// Whether connections are still taken from listening sockets.
     fn is_accepting(&self) -> bool;
     /// Connections there now, those in their handshake included.
@@ -206,6 +213,10 @@ pub mod scripted {
 
         fn stop_accepting(&self, _: Instant) {
             self.note("stop_accepting");
+        }
+
+        fn leave_sockets(&self, _: Instant) {
+            self.note("leave_sockets");
         }
 
         fn is_accepting(&self) -> bool {

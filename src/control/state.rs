@@ -34,6 +34,8 @@ pub struct State {
     /// What asks the workers for it.
     pub ask_seen: Option<AskSeen>,
     last_load: Mutex<LastLoad>,
+    /// Why the last hand-over failed, and when.
+    failed_hand_over: Mutex<Option<(SystemTime, String)>>,
     /// How many there are.
     blocks: AtomicUsize,
     busy: Mutex<Busy>,
@@ -149,6 +151,7 @@ impl State {
             clients: Clients::default(),
             ask_seen: None,
             last_load: Mutex::new(LastLoad { ok: true, at: now, ok_at: now }),
+            failed_hand_over: Mutex::default(),
             blocks: AtomicUsize::new(0),
             busy: Mutex::default(),
         }
@@ -175,6 +178,17 @@ impl State {
         self.blocks.store(number, Ordering::Relaxed);
     }
 
+    /// When the last hand-over failed, and why.
+    pub fn failed_hand_over(&self) -> Option<(SystemTime, String)> {
+        self.failed_hand_over.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A hand-over ended so.
+    pub fn note_hand_over(&self, ok: bool, result: &str) {
+        let failed = (!ok).then(|| (SystemTime::now(), result.to_owned()));
+        *self.failed_hand_over.lock().unwrap_or_else(PoisonError::into_inner) = failed;
+    }
+
     /// How the last load went.
     pub fn last_load(&self) -> LastLoad {
         *self.last_load.lock().unwrap_or_else(PoisonError::into_inner)
@@ -191,6 +205,7 @@ impl State {
         match self.readiness.phase() {
             Phase::Ready if self.audit_refuses() => Some("audit cannot be written"),
             Phase::Ready => None,
+            Phase::Draining if self.readiness.is_retired() => None,
             phase => Some(phase.word()),
         }
     }

@@ -5,6 +5,7 @@ mod gather;
 mod page;
 
 use super::state::{Generation, State, VERSION};
+use super::text::moment;
 use gather::{backends, config_status, expiries, handshakes, identities, listeners, refusals, sites, totals, workers};
 use serde::Serialize;
 use std::fmt::{self, Write};
@@ -23,6 +24,9 @@ pub struct Status<'a> {
     /// What the workers stand on.
     engine: &'static str,
     config: ConfigStatus,
+    /// When a hand-over to a new program was last tried in vain, and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hand_over_failed: Option<String>,
     listeners: Vec<ListenerStatus<'a>>,
     sites: Vec<SiteStatus<'a>>,
     backends: Vec<BackendStatus<'a>>,
@@ -172,6 +176,7 @@ impl<'a> Status<'a> {
             unready: state.unready(),
             engine: generation.engine.word(),
             config: config_status(state, generation),
+            hand_over_failed: state.failed_hand_over().map(|(at, why)| format!("{}: {why}", moment(at))),
             listeners,
             sites: sites(generation),
             backends: backends(generation),
@@ -216,6 +221,9 @@ impl<'a> Status<'a> {
                 writeln!(out, "the last reload failed, at {at}: the log says why; what is above still serves")?;
             }
             _ => {}
+        }
+        if let Some(failed) = &self.hand_over_failed {
+            writeln!(out, "the last hand-over failed, {failed}; this process goes on")?;
         }
         for listener in &self.listeners {
             let addresses: Vec<String> = listener.addresses.iter().map(ToString::to_string).collect();

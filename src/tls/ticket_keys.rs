@@ -1,8 +1,9 @@
 //! The keys that seal session tickets: which one is current, which older ones still open, AES-256-GCM-SIV around bytes.
 //!
 //! What is inside a ticket, and whether it may be used, is not decided here. Readers never wait: the ring of keys is
-//! replaced whole. Key bytes are wiped once the cipher holds them, and the cipher's own copy when the key is dropped
-//! (aws-lc cleanses what it frees). Keeping them out of core dumps needs `madvise`, which only `sys` may call: run with
+//! replaced whole. Key bytes are wiped when the key is dropped (random ones are kept until then, to be handed over to a
+//! new process; derived ones only until the cipher holds them), and so is the cipher's own copy (aws-lc cleanses what it
+//! frees). Keeping them out of core dumps needs `madvise`, which only `sys` may call: run with
 //! core dumps off (`LimitCORE=0`, or `PR_SET_DUMPABLE`).
 
 use crate::config::limits;
@@ -80,7 +81,14 @@ struct Ring {
 struct Key {
     name: [u8; NAME_LEN],
     cipher: LessSafeKey,
+    /// Of random keys: name and key, for [`TicketKeys::export`].
+    material: Option<Material>,
 }
+
+/// A key's name and bytes; wiped on drop. Boxed, so that moving it leaves no copy.
+type Material = Box<Zeroizing<[u8; MATERIAL_LEN]>>;
+
+const MATERIAL_LEN: usize = NAME_LEN + 32;
 
 impl TicketKeys {
     /// Keys of this process alone: a new random one each `rotate`, `keep` older ones still accepted.
@@ -141,6 +149,40 @@ impl TicketKeys {
         let next = Arc::new(self.after(&ring, now.as_secs())?);
         self.ring.compare_and_swap(&*ring, next);
         Ok(true)
+    }
+
+    /// The random keys, for another process of ours and nobody else; `None` where they are derived: that process derives
+    /// the same.
+    pub fn export(&self) -> Option<Zeroizing<Vec<u8>>> {
+        if matches!(self.source, Source::Secrets(_)) {
+            return None;
+        }
+        let ring = self.ring.load();
+        // Room for all at once: a vector that grows leaves its old bytes behind.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(8 + ring.keys.len() * MATERIAL_LEN));
+        bytes.extend_from_slice(&ring.since.to_be_bytes());
+        for material in ring.keys.iter().filter_map(|key| key.material.as_ref()) {
+            bytes.extend_from_slice(&material[..]);
+        }
+        Some(bytes)
+    }
+
+    /// Takes the place of random keys by those that another process exported, as many as this one keeps. False, and
+    /// nothing is changed, where keys are derived or the bytes are none of ours.
+    pub fn adopt(&self, exported: &[u8]) -> bool {
+        let Some((since, keys)) = exported.split_first_chunk::<8>() else { return false };
+        let fits = !keys.is_empty() && keys.len() % MATERIAL_LEN == 0;
+        if matches!(self.source, Source::Secrets(_)) || !fits {
+            return false;
+        }
+        let keys = keys.chunks_exact(MATERIAL_LEN).take(self.keep + 1).map(|bytes| {
+            let mut material: Material = Box::new(Zeroizing::new([0; MATERIAL_LEN]));
+            material.copy_from_slice(bytes);
+            Key::random_of(material).map(Arc::new)
+        });
+        let Ok(keys) = keys.collect::<Result<Vec<_>, _>>() else { return false };
+        self.ring.store(Arc::new(Ring { keys, since: u64::from_be_bytes(*since) }));
+        true
     }
 
     /// How long the sealing key has been in use.
@@ -220,30 +262,35 @@ impl fmt::Debug for TicketKeys {
 
 impl Key {
     fn random() -> Result<Key, NoKeys> {
-        let mut material = Zeroizing::new([0; NAME_LEN + 32]);
-        aws_lc_rs::rand::fill(&mut *material).map_err(|_| NoKeys)?;
-        Key::from_material(&material)
+        let mut material: Material = Box::new(Zeroizing::new([0; MATERIAL_LEN]));
+        aws_lc_rs::rand::fill(&mut material[..]).map_err(|_| NoKeys)?;
+        Key::random_of(material)
+    }
+
+    fn random_of(material: Material) -> Result<Key, NoKeys> {
+        let key = Key::from_material(&material)?;
+        Ok(Key { material: Some(material), ..key })
     }
 
     fn derived(secret: &Secret, rotate_secs: u64, period: u64) -> Result<Key, NoKeys> {
         struct Len;
         impl hkdf::KeyType for Len {
             fn len(&self) -> usize {
-                NAME_LEN + 32
+                MATERIAL_LEN
             }
         }
         let (rotate, period) = (rotate_secs.to_be_bytes(), period.to_be_bytes());
         let info = [DERIVATION, &rotate, &period];
         let extracted = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(&secret.0);
-        let mut material = Zeroizing::new([0; NAME_LEN + 32]);
+        let mut material = Zeroizing::new([0; MATERIAL_LEN]);
         extracted.expand(&info, Len).and_then(|okm| okm.fill(&mut *material)).map_err(|_| NoKeys)?;
         Key::from_material(&material)
     }
 
-    fn from_material(material: &[u8; NAME_LEN + 32]) -> Result<Key, NoKeys> {
+    fn from_material(material: &[u8; MATERIAL_LEN]) -> Result<Key, NoKeys> {
         let (name, key) = material.split_at(NAME_LEN);
         let cipher = LessSafeKey::new(UnboundKey::new(&AES_256_GCM_SIV, key).map_err(|_| NoKeys)?);
-        Ok(Key { name: name.try_into().map_err(|_| NoKeys)?, cipher })
+        Ok(Key { name: name.try_into().map_err(|_| NoKeys)?, cipher, material: None })
     }
 
     fn context(&self) -> [u8; CONTEXT.len() + NAME_LEN] {
@@ -314,6 +361,36 @@ mod tests {
         assert!(!opens(&keys, &ticket, 4));
         let derived = TicketKeys::from_secrets(vec![secret(1)], at(0), HOUR, 1).unwrap();
         assert_eq!(derived.rotate(at(1)), Ok(false));
+    }
+
+    #[test]
+    fn keys_that_were_handed_over_open_what_their_first_owner_sealed_and_go_on_from_their_age() {
+        let old = TicketKeys::random(at(0), HOUR, 2).unwrap();
+        let first = old.seal(b"head", b"body", at(1)).unwrap();
+        old.rotate(at(1800)).unwrap();
+        let second = old.seal(b"head", b"body", at(1801)).unwrap();
+        let new = TicketKeys::random(at(2000), HOUR, 2).unwrap();
+        assert!(!opens(&new, &second, 2000));
+        assert!(new.adopt(&old.export().unwrap()));
+        assert!(opens(&new, &first, 2000) && opens(&new, &second, 2000));
+        assert_eq!(new.age(at(2000)), Duration::from_secs(200));
+        assert!(opens(&old, &new.seal(b"head", b"body", at(2001)).unwrap(), 2001), "back as well");
+        let fewer = TicketKeys::random(at(2000), HOUR, 0).unwrap();
+        assert!(fewer.adopt(&old.export().unwrap()));
+        assert!(!opens(&fewer, &first, 2000) && opens(&fewer, &second, 2000), "no more than are kept");
+    }
+
+    #[test]
+    fn bytes_that_are_no_keys_and_derived_keys_change_nothing() {
+        let keys = TicketKeys::random(at(0), HOUR, 2).unwrap();
+        let ticket = keys.seal(b"head", b"body", at(1)).unwrap();
+        let exported = keys.export().unwrap();
+        for bytes in [&b""[..], &exported[..8], &exported[..exported.len() - 1]] {
+            assert!(!keys.adopt(bytes));
+        }
+        assert!(opens(&keys, &ticket, 2));
+        let derived = TicketKeys::from_secrets(vec![secret(1)], at(0), HOUR, 1).unwrap();
+        assert!(derived.export().is_none() && !derived.adopt(&exported));
     }
 
     #[test]

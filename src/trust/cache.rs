@@ -12,7 +12,7 @@ use super::policy::Policy;
 use super::{ChainDigest, PolicyId, Presented, Reason, text};
 use crate::config::limits;
 use crate::stats::Counter;
-use rustls_pki_types::UnixTime;
+use rustls_pki_types::{CertificateDer, UnixTime};
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -51,6 +51,43 @@ impl SharedChainCache {
         SharedChainCache { shards: (0..SHARDS).map(|_| Mutex::new(Segment::new(entries / SHARDS))).collect() }
     }
 
+    /// Chains that are in it now, at most so many with so many bytes together: those first that were used again.
+    pub fn chains(&self, count_max: usize, bytes_max: usize) -> Vec<KnownChain> {
+        let mut chains = Vec::new();
+        let mut bytes = 0;
+        for used_again in [true, false] {
+            for shard in &self.shards {
+                let Ok(segment) = shard.lock() else { continue };
+                let keys = if used_again { &segment.old } else { &segment.young };
+                for chain in keys.iter().filter_map(|key| segment.entries.get(key)).filter_map(KnownChain::of) {
+                    bytes += chain.certificates.iter().map(|der| der.len()).sum::<usize>();
+                    if chains.len() >= count_max || bytes > bytes_max {
+                        return chains;
+                    }
+                    chains.push(chain);
+                }
+            }
+        }
+        chains
+    }
+
+    /// Judges a chain that another process had let in, by a policy of ours, and keeps it if it is let in here too. What
+    /// that process thought of it counts for nothing.
+    pub fn learn(&self, chain: &KnownChain, policy: &Policy, now: UnixTime) -> bool {
+        let Some((leaf, rest)) = chain.certificates.split_first().filter(|_| chain.policy == policy.id) else {
+            return false;
+        };
+        let presented = Presented { leaf, rest };
+        let key = Key { policy: policy.id, epoch: policy.epoch, chain: ChainDigest::of(Some(leaf), rest) };
+        match judge(&presented, Moment::at(now), policy, &mut Trace { steps: None }) {
+            Ok(admission) if admission.is_worth_keeping() && admission.tidy => {
+                self.insert(key, &admission);
+                true
+            }
+            _ => false,
+        }
+    }
+
     fn find(&self, key: &Key, now: UnixTime) -> Option<Arc<Admission>> {
         self.shard(key).try_lock().ok()?.find(key, now)
     }
@@ -63,6 +100,29 @@ impl SharedChainCache {
 
     fn shard(&self, key: &Key) -> &Mutex<Segment> {
         &self.shards[usize::from(key.chain.0[0]) % self.shards.len()]
+    }
+}
+
+/// A chain that a site's policy let in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownChain {
+    pub policy: PolicyId,
+    /// Leaf first.
+    pub certificates: Vec<CertificateDer<'static>>,
+}
+
+impl KnownChain {
+    fn of(entry: &Entry) -> Option<KnownChain> {
+        let leaf = CertificateDer::from(entry.admission.leaf.as_ref()?.der.clone());
+        let certificates = std::iter::once(leaf).chain(entry.admission.rest.iter().cloned()).collect();
+        Some(KnownChain { policy: entry.admission.policy_id, certificates })
+    }
+}
+
+impl Admission {
+    /// A chain that was verified. What another mode let in without verifying is judged each time.
+    fn is_worth_keeping(&self) -> bool {
+        self.reason == Reason::Ok && self.valid_until.is_some()
     }
 }
 
@@ -103,9 +163,9 @@ impl LocalChainCache {
         found
     }
 
-    /// Keeps a verified chain. What another mode let in without verifying is judged each time.
+    /// Keeps a verified chain.
     fn insert(&self, key: Key, admission: &Arc<Admission>) {
-        if admission.reason != Reason::Ok || admission.valid_until.is_none() {
+        if !admission.is_worth_keeping() {
             return;
         }
         if !admission.tidy {

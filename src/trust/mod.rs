@@ -31,7 +31,7 @@ mod verify;
 
 pub use admission::{Admission, Decision, Identity, Outcome, Refusal, Step};
 pub use blocks::{Block, Blocked, Blocks};
-pub use cache::{CacheStats, LocalChainCache, Look, SharedChainCache, admit, refuse_blocked};
+pub use cache::{CacheStats, KnownChain, LocalChainCache, Look, SharedChainCache, admit, refuse_blocked};
 pub use evaluate::{admit_anonymous, evaluate};
 pub use leaf::Leaf;
 pub use loader::Loader;

@@ -30,6 +30,17 @@ pub(super) struct ListenKey {
     pub address: SocketAddr,
 }
 
+/// A listening socket for another process, or from one.
+#[derive(Debug)]
+pub struct Lent {
+    pub listener: Arc<str>,
+    /// As the configuration names it.
+    pub address: SocketAddr,
+    /// Which worker has it.
+    pub worker: usize,
+    pub socket: TcpListener,
+}
+
 /// A bound socket for one worker.
 pub(super) type Listening = (ListenKey, TcpListener);
 
@@ -39,7 +50,6 @@ pub(super) enum Parting {
     /// It closes, once everybody is taken who waits in its queue or is about to: a close would reset them.
     Emptied,
     /// It lives on in another process, which takes from its queue.
-    #[allow(dead_code, reason = "for sockets that are handed over")]
     LivesOn,
 }
 
@@ -95,6 +105,16 @@ impl Gate {
         });
         *self.plan.borrow_mut() = plan.clone();
         self.add(sockets);
+    }
+
+    /// Duplicates of all sockets that are accepted on.
+    pub fn lend(&self) -> Vec<Lent> {
+        let worker = self.plan().worker.index;
+        let lend = |door: &Rc<Door>| {
+            let socket = door.socket.borrow().as_ref()?.try_clone().ok()?;
+            Some(Lent { listener: door.key.listener.clone(), address: door.key.address, worker, socket })
+        };
+        self.doors.borrow().iter().filter_map(lend).collect()
     }
 
     /// Ends all accept loops.

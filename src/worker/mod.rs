@@ -25,10 +25,11 @@ mod thread;
 #[cfg(test)]
 mod simulation;
 
+pub use accepting::Lent;
 pub use audit_queue::AuditQueue;
 pub use counters::Counters;
 pub use engine::Engine;
-pub use pool::Pool;
+pub use pool::{Inheritance, Pool};
 pub use seen::{Sighting, Sightings};
 pub use sessions::{Presence, Question, Session};
 pub use snapshot::Snapshot;

@@ -1,6 +1,6 @@
 //! All workers: started together, told together.
 
-use super::accepting::{ListenKey, Listening, Parting};
+use super::accepting::{Lent, ListenKey, Listening, Parting};
 use super::audit_queue::AuditQueue;
 use super::counters::Counters;
 use super::engine::Engine;
@@ -14,10 +14,12 @@ use super::steering::Steering;
 use super::thread::{self, Command, Mailbox, Publication, Setup, Shared};
 use crate::config::{Config, Cpus, Listener, Pin, limits};
 use crate::sys::{self, ListenOptions, affinity};
-use crate::trust::{Blocks, SharedChainCache};
+use crate::trust::{Blocks, KnownChain, SharedChainCache};
 use crate::wire::audit::CloseReason;
 use arc_swap::ArcSwap;
-use std::net::SocketAddr;
+use rustls_pki_types::UnixTime;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -33,6 +35,16 @@ pub struct Pool {
     blocks: Arc<ArcSwap<Blocks>>,
     /// Only the control side looks here; no worker does.
     present: Mutex<Present>,
+    chains: Arc<SharedChainCache>,
+    /// The listening sockets are another process's: a generation that is published changes none.
+    left: AtomicBool,
+}
+
+/// What another process hands over.
+#[derive(Debug, Default)]
+pub struct Inheritance {
+    pub sockets: Vec<Lent>,
+    pub chains: Vec<KnownChain>,
 }
 
 #[derive(Debug)]
@@ -59,17 +71,33 @@ impl Pool {
     /// # Errors
     /// The first thing that did not work; nothing keeps running then.
     pub fn start(snapshot: Arc<Snapshot>, audit: Option<Arc<AuditQueue>>, blocks: Blocks) -> Result<Pool, StartError> {
+        Pool::start_with(snapshot, audit, blocks, Inheritance::default())
+    }
+
+    /// The same, with what another process hands over: its listening sockets go on with their queues, each at the listener
+    /// of its name and address, or else of its address. Sockets that nobody wants are closed.
+    ///
+    /// # Errors
+    /// As with [`Pool::start`].
+    pub fn start_with(
+        snapshot: Arc<Snapshot>,
+        audit: Option<Arc<AuditQueue>>,
+        blocks: Blocks,
+        inheritance: Inheritance,
+    ) -> Result<Pool, StartError> {
         let config = snapshot.config().clone();
         let cpus = choose_cpus(&config)?;
         let engine = Engine::choose(config.runtime.engine, cpus.len())?;
-        let (mut sockets, addresses) = bind(&config.listeners, &[], cpus.len())?;
+        let (mut sockets, addresses) = bind(&config.listeners, &[], inheritance.sockets, cpus.len())?;
         let steering = Steering::choose(config.runtime.steering, &cpus);
         steering.apply(&sockets);
         let counters: Vec<_> = cpus.iter().map(|_| Arc::new(Counters::for_config(&config))).collect();
         let gauges = gauges(&config, &[], &[]);
         let standings = standings(&config, None);
         let blocks = Arc::new(ArcSwap::from_pointee(blocks));
-        let shared = Shared { chains: Arc::new(SharedChainCache::new()), blocks: blocks.clone(), audit };
+        let chains = Arc::new(SharedChainCache::new());
+        learn(&chains, &inheritance.chains, &snapshot);
+        let shared = Shared { chains: chains.clone(), blocks: blocks.clone(), audit };
         let (sender, heard) = mpsc::channel();
         let (mut workers, mut threads) = (Vec::new(), Vec::new());
         for (index, cpu) in cpus.iter().enumerate() {
@@ -93,7 +121,9 @@ impl Pool {
         }
         drop(sender);
         let present = Mutex::new(Present { snapshot, counters, gauges, standings, addresses });
-        let pool = Pool { engine, steering, workers, threads: Mutex::new(threads), blocks, present };
+        let left = AtomicBool::default();
+        let threads = Mutex::new(threads);
+        let pool = Pool { engine, steering, workers, threads, blocks, present, chains, left };
         for _ in 0..pool.workers.len() {
             let result = heard.recv().unwrap_or_else(|_| Err(internal("starting a worker", &"it ended at once")));
             if let Err(error) = result {
@@ -113,7 +143,10 @@ impl Pool {
     pub fn publish(&self, snapshot: &Arc<Snapshot>) -> Result<(), StartError> {
         let mut present = self.present();
         let (old, new) = (present.snapshot.config().clone(), snapshot.config().clone());
-        let (mut sockets, addresses) = bind(&new.listeners, &present.addresses, self.workers.len())?;
+        let (mut sockets, addresses) = match self.left.load(Ordering::SeqCst) {
+            true => (self.workers.iter().map(|_| Vec::new()).collect(), present.addresses.clone()),
+            false => bind(&new.listeners, &present.addresses, Vec::new(), self.workers.len())?,
+        };
         self.steering.apply(&sockets);
         let counters: Vec<_> = present.counters.iter().map(|counters| Arc::new(counters.next(&old, &new))).collect();
         let gauges = gauges(&new, &old.listeners, &present.gauges);
@@ -210,6 +243,28 @@ impl Pool {
         self.tell(|| Command::StopAccepting(Parting::Emptied, until));
     }
 
+    /// What another process needs to go on from here: duplicates of the listening sockets, and chains that it need not
+    /// verify while clients wait.
+    pub fn bequeath(&self) -> Inheritance {
+        let (to, answers) = mpsc::channel();
+        self.tell(|| Command::Lend(to.clone()));
+        drop(to);
+        let at_latest = Instant::now() + limits::WORKER_ANSWER_TIME_MAX;
+        let mut sockets = Vec::new();
+        while let Ok(lent) = answers.recv_timeout(at_latest.saturating_duration_since(Instant::now())) {
+            sockets.extend(lent);
+        }
+        let chains = self.chains.chains(limits::HANDED_CHAINS_MAX, limits::HANDED_CHAINS_BYTES_MAX);
+        Inheritance { sockets, chains }
+    }
+
+    /// Leaves the listening sockets to the process that got them: what was accepted here already is served here. Idle
+    /// connections end by `until`, spread over the time.
+    pub fn leave_sockets(&self, until: Instant) {
+        self.left.store(true, Ordering::SeqCst);
+        self.tell(|| Command::StopAccepting(Parting::LivesOn, until));
+    }
+
     /// Whether listening sockets are still accepted on or emptied.
     pub fn is_accepting(&self) -> bool {
         self.present().counters.iter().any(|counters| counters.doors.value() > 0)
@@ -286,7 +341,12 @@ fn choose_cpus(config: &Config) -> Result<Vec<Option<usize>>, StartError> {
 type Bound = (Vec<Vec<Listening>>, Vec<(ListenKey, SocketAddr)>);
 
 /// Binds what `listeners` name and `known` has not, once for each worker.
-fn bind(listeners: &[Listener], known: &[(ListenKey, SocketAddr)], workers: usize) -> Result<Bound, StartError> {
+fn bind(
+    listeners: &[Listener],
+    known: &[(ListenKey, SocketAddr)],
+    mut inherited: Vec<Lent>,
+    workers: usize,
+) -> Result<Bound, StartError> {
     let mut sockets: Vec<Vec<Listening>> = (0..workers).map(|_| Vec::new()).collect();
     let mut addresses = Vec::new();
     for listener in listeners {
@@ -299,10 +359,19 @@ fn bind(listeners: &[Listener], known: &[(ListenKey, SocketAddr)], workers: usiz
             }
             let mut address = *wanted;
             let fault = |error| StartError::Bind { listener: listener.name.to_string(), address: *wanted, error };
-            if address.port() != 0 {
+            let heirlooms = heirlooms(&mut inherited, &key);
+            if let Some(first) = heirlooms.first() {
+                address = first.local_addr().map_err(fault)?;
+            } else if address.port() != 0 {
                 sys::probe_address(address).map_err(fault)?;
             }
-            for own in &mut sockets {
+            let found = heirlooms.len();
+            // With fewer workers than there were, some accept on several: each socket has a queue of its own.
+            for (number, socket) in heirlooms.into_iter().enumerate() {
+                sys::set_keepalive(&socket, options.keepalive).map_err(fault)?;
+                sockets[number % workers].push((key.clone(), socket));
+            }
+            for own in sockets.iter_mut().skip(found) {
                 let socket = sys::listen(address, options).map_err(fault)?;
                 // The first worker resolves port 0 for all.
                 address = socket.local_addr().map_err(fault)?;
@@ -312,6 +381,34 @@ fn bind(listeners: &[Listener], known: &[(ListenKey, SocketAddr)], workers: usiz
         }
     }
     Ok((sockets, addresses))
+}
+
+/// Takes out of `inherited` what belongs to `key`, by worker: the sockets of its listener and address as they are written,
+/// else those that are bound to the address.
+fn heirlooms(inherited: &mut Vec<Lent>, key: &ListenKey) -> Vec<TcpListener> {
+    let by_name = |lent: &Lent| lent.listener == key.listener && lent.address == key.address;
+    let by_address = |lent: &Lent| lent.socket.local_addr().is_ok_and(|bound| bound == key.address);
+    let named = inherited.iter().any(by_name);
+    let mut found: Vec<Lent> =
+        inherited.extract_if(.., |lent| if named { by_name(lent) } else { by_address(lent) }).collect();
+    found.sort_by_key(|lent| lent.worker);
+    found.into_iter().map(|lent| lent.socket).collect()
+}
+
+/// Judges chains that another process knew, for a bounded time: clients wait meanwhile.
+fn learn(cache: &SharedChainCache, chains: &[KnownChain], snapshot: &Snapshot) {
+    let begun = Instant::now();
+    let mut learnt = 0_usize;
+    for chain in chains {
+        if begun.elapsed() >= limits::HANDED_CHAINS_TIME_MAX {
+            break;
+        }
+        let policy = snapshot.policies().iter().find(|policy| policy.id() == chain.policy);
+        learnt += usize::from(policy.is_some_and(|policy| cache.learn(chain, policy, UnixTime::now())));
+    }
+    if !chains.is_empty() {
+        tracing::info!(known = chains.len(), learnt, "chains of the process before were judged anew");
+    }
 }
 
 /// A gauge for each listener of `config`; listeners that there were keep theirs, with the new limits.

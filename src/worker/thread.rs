@@ -1,6 +1,6 @@
 //! One worker's thread: kernel, accept loops, commands, until it is told to end.
 
-use super::accepting::{Gate, Listening, Parting};
+use super::accepting::{Gate, Lent, Listening, Parting};
 use super::audit_queue::AuditQueue;
 use super::counters::Counters;
 use super::engine::Engine;
@@ -40,6 +40,8 @@ pub(super) enum Command {
     WhoWasSeen(mpsc::Sender<Sightings>),
     /// Gives the listening sockets up, and ends idle connections by that moment, spread over the time.
     StopAccepting(Parting, Instant),
+    /// Duplicates the listening sockets, for another process.
+    Lend(mpsc::Sender<Vec<Lent>>),
     /// Asks all connections to end.
     EndAll(CloseReason),
     /// Ends the loop once no connection is left, or at that moment with those that are.
@@ -202,6 +204,7 @@ async fn obey(gate: Rc<Gate>, woken: Woken, mailbox: Mailbox, exit_at: Rc<Cell<O
                     gate.stop(parting);
                     host.reactor.spawn(leaving::end_idle(host.clone(), until));
                 }
+                Command::Lend(to) => drop(to.send(gate.lend())),
                 Command::EndAll(reason) => host.end_all(reason),
                 Command::Exit { at_latest } => {
                     gate.stop(Parting::Emptied);

@@ -17,6 +17,8 @@ mod descriptors;
 mod endings;
 mod exit_codes;
 mod explain;
+mod generations;
+mod hand_over;
 mod hostile;
 mod integrity;
 mod interop;

@@ -16,6 +16,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::net::TcpStream;
@@ -29,21 +30,28 @@ pub struct Bound {
     pub address: SocketAddr,
 }
 
-/// Binds one of the addresses; `key` is the configuration's name for it.
-pub fn bind(key: &str, address: SocketAddr, surface: Surface) -> Result<Bound, StartFailure> {
+/// Binds one of the addresses, or goes on with a socket that was handed over; `key` is the configuration's name for it.
+pub fn bind(
+    key: &str,
+    address: SocketAddr,
+    surface: Surface,
+    handed: Option<TcpListener>,
+) -> Result<Bound, StartFailure> {
     let failed = |error| StartFailure::of_bind(key, &address.to_string(), &error);
-    let socket = TcpListener::bind(address).map_err(failed)?;
+    let socket = handed.map_or_else(|| TcpListener::bind(address), Ok).map_err(failed)?;
     socket.set_nonblocking(true).map_err(failed)?;
     let address = socket.local_addr().map_err(failed)?;
     Ok(Bound { socket, surface, address })
 }
 
 impl Bound {
-    /// Answers from now on, in the background, for as long as the runtime lives.
-    pub fn serve(self, state: Arc<State>) -> std::io::Result<()> {
+    /// Answers from now on, in the background, for as long as the runtime lives: a duplicate of the socket, and the task
+    /// that accepts.
+    pub fn serve(self, state: Arc<State>) -> std::io::Result<(OwnedFd, AbortHandle)> {
+        let duplicate = self.socket.try_clone()?;
         let listener = tokio::net::TcpListener::from_std(self.socket)?;
-        tokio::spawn(accept(listener, self.surface, state));
-        Ok(())
+        let accepting = tokio::spawn(accept(listener, self.surface, state)).abort_handle();
+        Ok((duplicate.into(), accepting))
     }
 }
 

@@ -20,7 +20,7 @@ fn with_server<F: Future>(surface: Surface, state: State, test: impl FnOnce(Sock
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let state = Arc::new(state);
-        let bound = bind("admin.http", "127.0.0.1:0".parse().unwrap(), surface).unwrap();
+        let bound = bind("admin.http", "127.0.0.1:0".parse().unwrap(), surface, None).unwrap();
         let address = bound.address;
         bound.serve(Arc::clone(&state)).unwrap();
         tokio::time::timeout(std::time::Duration::from_secs(60), test(address, state)).await.unwrap();
@@ -190,7 +190,7 @@ fn connections_that_ask_nothing_do_not_keep_a_probe_from_its_answer() {
 fn an_address_in_use_is_said_so() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
-    let failure = bind("admin.http", address, Surface::Full).unwrap_err();
+    let failure = bind("admin.http", address, Surface::Full, None).unwrap_err();
     assert_eq!(failure.code, 69);
     assert!(failure.message.contains(&address.to_string()), "{failure}");
 }

@@ -1,5 +1,6 @@
 //! `block`, `unblock`, `blocked`, and the end of blocks that were made for a time.
 
+use super::commands::GIVING;
 use super::{Answer, Peer, Selector};
 use crate::config::limits;
 use crate::control::desk::Desk;
@@ -9,6 +10,7 @@ use crate::trust::{Block, Blocked, Blocks};
 use rustls_pki_types::UnixTime;
 use std::fmt;
 use std::io;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -98,6 +100,9 @@ impl<S: Service> Desk<S> {
     ) -> Result<io::Result<()>, String> {
         let (count, blocks) = {
             let mut count = self.blocking.lock().unwrap_or_else(PoisonError::into_inner);
+            if self.giving.load(Ordering::SeqCst) {
+                return Err(GIVING.to_owned());
+            }
             let blocks = next(&self.service.blocks())?;
             self.service.set_blocks(blocks.clone());
             self.state.note_blocks(blocks.len());
@@ -105,6 +110,7 @@ impl<S: Service> Desk<S> {
             (*count, blocks)
         };
         self.blocks_changed.notify_one();
+        self.elder.tell_blocks(&blocks);
         let desk = Arc::clone(self);
         let stored = tokio::task::spawn_blocking(move || desk.book.store(count, &blocks)).await;
         Ok(stored.unwrap_or_else(|error| Err(io::Error::other(error))))

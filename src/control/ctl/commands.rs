@@ -17,7 +17,11 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
+
+/// The answer to whoever would change something while a new process takes over: it would be lost.
+pub(super) const GIVING: &str = "a new process is taking over from this one; give the command again in a moment";
 
 impl<S: Service> Desk<S> {
     /// Does what is asked.
@@ -25,6 +29,7 @@ impl<S: Service> Desk<S> {
         let command = Command(&request).to_string();
         let changes = !request.only_asks();
         let answer = match request {
+            _ if changes && self.giving.load(Ordering::SeqCst) => Answer::refused(GIVING),
             Request::Status => self.status().await,
             Request::Reload => self.reload_asked().await,
             Request::Drain { timeout_ms } => self.drain_asked(timeout_ms.map(Duration::from_millis)).await,

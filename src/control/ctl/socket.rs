@@ -4,6 +4,7 @@ use super::{Answer, Peer, Request};
 use crate::config::{ADMIN_SOCKET, limits};
 use crate::control::desk::Desk;
 use crate::control::failure::{Exit, StartFailure};
+use crate::control::handover::Described;
 use crate::control::service::Service;
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::collections::VecDeque;
@@ -38,9 +39,17 @@ pub enum Opened {
     Nowhere(String),
 }
 
-/// Makes the socket and answers on it from now on.
-pub fn open<S: Service>(path: &Path, desk: &Arc<Desk<S>>) -> Result<Opened, StartFailure> {
-    let (listener, file) = match bind(path) {
+/// Makes the socket, or goes on with one at that path that was handed over, and answers on it from now on.
+pub fn open<S: Service>(
+    path: &Path,
+    desk: &Arc<Desk<S>>,
+    handed: Option<std::os::unix::net::UnixListener>,
+) -> Result<Opened, StartFailure> {
+    let bound = match handed {
+        None => bind(path),
+        Some(listener) => adopt(path, listener),
+    };
+    let (listener, file) = match bound {
         Ok(bound) => bound,
         Err(Unbound { cause: Cause::NoDirectory | Cause::NotOurs, .. }) if path == Path::new(ADMIN_SOCKET) => {
             return Ok(Opened::Nowhere(format!(
@@ -50,8 +59,11 @@ pub fn open<S: Service>(path: &Path, desk: &Arc<Desk<S>>) -> Result<Opened, Star
         }
         Err(unbound) => return Err(unbound.failure()),
     };
-    let listener = UnixListener::from_std(listener).map_err(|error| Unbound::other(path, error).failure())?;
-    tokio::spawn(accept(listener, Arc::clone(desk)));
+    let failed = |error| Unbound::other(path, error).failure();
+    let duplicate = listener.try_clone().map_err(failed)?;
+    let listener = UnixListener::from_std(listener).map_err(failed)?;
+    let accepting = tokio::spawn(accept(listener, Arc::clone(desk))).abort_handle();
+    desk.doors.add(Described::AdminSocket { path: path.to_owned() }, duplicate.into(), accepting);
     Ok(Opened::Socket(file))
 }
 
@@ -124,6 +136,17 @@ fn bind(path: &Path) -> Result<(std::os::unix::net::UnixListener, SocketFile), U
     Ok((listener, SocketFile { path: path.to_owned(), place: (of.dev(), of.ino()) }))
 }
 
+/// Goes on with a socket of the process before, whose file this one's is now.
+fn adopt(
+    path: &Path,
+    listener: std::os::unix::net::UnixListener,
+) -> Result<(std::os::unix::net::UnixListener, SocketFile), Unbound> {
+    let other = |error| Unbound::other(path, error);
+    listener.set_nonblocking(true).map_err(other)?;
+    let of = fs::symlink_metadata(path).map_err(other)?;
+    Ok((listener, SocketFile { path: path.to_owned(), place: (of.dev(), of.ino()) }))
+}
+
 /// The mode is set before the bind, which then makes the file with it: there is no moment at which others could connect.
 fn bind_new(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
@@ -153,6 +176,13 @@ fn clear(path: &Path) -> Result<(), Unbound> {
         _ => return Err(unbound(Cause::InUse)),
     }
     fs::remove_file(path).map_err(|error| Unbound::other(path, error))
+}
+
+impl SocketFile {
+    /// The file stays: it is another process's now.
+    pub fn leave(mut self) {
+        self.place = (0, 0);
+    }
 }
 
 impl Drop for SocketFile {

@@ -59,6 +59,9 @@ fn desk(config: Config, faults: &Faults) -> (Desk<Scripted>, mpsc::Receiver<Aske
         reloading: tokio::sync::Mutex::default(),
         reload_is_waiting: AtomicBool::default(),
         turning: Mutex::default(),
+        doors: Default::default(),
+        giving: AtomicBool::default(),
+        elder: Default::default(),
     };
     (desk, heard)
 }
@@ -74,7 +77,7 @@ fn with_server(change: impl FnOnce(&mut Config, &Path), test: impl AsyncFnOnce(&
         let faults = Faults::default();
         let (desk, asked) = desk(config, &faults);
         let desk = Arc::new(desk);
-        let Ok(Opened::Socket(file)) = open(&dir.path().join("admin.sock"), &desk) else { panic!("no socket") };
+        let Ok(Opened::Socket(file)) = open(&dir.path().join("admin.sock"), &desk, None) else { panic!("no socket") };
         let mut world = World { dir, desk, asked, _file: file };
         let patience = std::time::Duration::from_secs(60);
         tokio::time::timeout(patience, test(&mut world, faults)).await.unwrap();

@@ -50,8 +50,12 @@ fn a_run_that_drains_exits_0_and_its_audit_tells_start_and_stop() {
     let service = service(&config, 0);
     let said = Rc::new(RefCell::new(None));
     let saying = Rc::clone(&said);
-    let options = Options { announce: Some(Box::new(move |ready| *saying.borrow_mut() = Some(ready.clone()))) };
-    let code = run_with(config, options, loaded(), |_, _, _| Ok(service), scripted(&[Asked::ReopenLogs, Asked::Stop]));
+    let options = Options {
+        announce: Some(Box::new(move |ready| *saying.borrow_mut() = Some(ready.clone()))),
+        ..Options::default()
+    };
+    let code =
+        run_with(config, options, loaded(), |_, _, _, _| Ok(service), scripted(&[Asked::ReopenLogs, Asked::Stop]));
     assert_eq!(code, 0);
     let lines = audit_lines(&path);
     assert_eq!(lines.len(), 2);
@@ -73,8 +77,8 @@ fn connections_cut_at_the_deadline_make_it_exit_1() {
     let path = directory.path().join("audit.jsonl");
     let config = audited(&path);
     let service = service(&config, 3);
-    let options = Options { announce: Some(Box::new(|_| ())) };
-    let code = run_with(config, options, loaded(), |_, _, _| Ok(service), scripted(&[Asked::Stop]));
+    let options = Options { announce: Some(Box::new(|_| ())), ..Options::default() };
+    let code = run_with(config, options, loaded(), |_, _, _, _| Ok(service), scripted(&[Asked::Stop]));
     assert_eq!(code, 1);
     assert_eq!(audit_lines(&path)[1]["connections_cut"], 3);
 }
@@ -82,14 +86,18 @@ fn connections_cut_at_the_deadline_make_it_exit_1() {
 #[test]
 fn nothing_is_bound_before_the_audit_can_be_written() {
     let config = audited(Path::new("/nonexistent/audit.jsonl"));
-    let start = |_, _, _| -> Result<Scripted, StartFailure> { panic!("started") };
+    let start = |_: Arc<()>, _: Arc<AuditQueue>, _: Blocks, _: Option<&mut Legacy>| -> Result<Scripted, StartFailure> {
+        panic!("started")
+    };
     assert_eq!(run_with(config, Options::default(), loaded(), start, scripted(&[])), 78);
 }
 
 #[test]
 fn faults_found_in_files_end_the_start_with_their_code() {
     let load: Load<()> = Arc::new(|_, _| Err(vec![Fault::config("site.certificate", "not PEM", "give a PEM file")]));
-    let start = |_, _, _| -> Result<Scripted, StartFailure> { panic!("started") };
+    let start = |_: Arc<()>, _: Arc<AuditQueue>, _: Blocks, _: Option<&mut Legacy>| -> Result<Scripted, StartFailure> {
+        panic!("started")
+    };
     assert_eq!(run_with(fixture::config(), Options::default(), load, start, scripted(&[])), 78);
 }
 
@@ -99,7 +107,7 @@ fn an_admin_address_in_use_ends_the_start_with_69() {
     let mut config = fixture::config();
     config.admin = Some(Admin { http: taken.local_addr().ok(), probe: None, socket: None, allow_remote: false });
     let service = service(&config, 0);
-    assert_eq!(run_with(config, Options::default(), loaded(), |_, _, _| Ok(service), scripted(&[])), 69);
+    assert_eq!(run_with(config, Options::default(), loaded(), |_, _, _, _| Ok(service), scripted(&[])), 69);
 }
 
 #[test]
@@ -113,6 +121,6 @@ fn the_ready_line_tells_the_ports_that_port_0_became() {
         assert!(ready.probe.is_some_and(|address| address.port() != 0));
         assert!(ready.to_string().contains(&format!(" admin={} ", ready.admin.unwrap())));
     };
-    let options = Options { announce: Some(Box::new(announce)) };
-    assert_eq!(run_with(config, options, loaded(), |_, _, _| Ok(service), scripted(&[Asked::Stop])), 0);
+    let options = Options { announce: Some(Box::new(announce)), ..Options::default() };
+    assert_eq!(run_with(config, options, loaded(), |_, _, _, _| Ok(service), scripted(&[Asked::Stop])), 0);
 }
