@@ -32,8 +32,8 @@ pub enum Command {
     Bulk(BulkArgs),
     /// Open connections and hold them: memory per connection
     Idle(IdleArgs),
-    /// A scenario file with shares of new, resumed, slow and hostile clients (not yet supported)
-    Mix(PendingArgs),
+    /// A scenario file with shares of new, resumed, long-lived, slow and hostile clients
+    Mix(MixArgs),
     /// Countersign and the peers found on this machine, side by side
     Compare(CompareArgs),
     /// The plain server to stand behind what is measured: echo, sink, stream or HTTP
@@ -124,10 +124,13 @@ pub struct RunArgs {
     /// The server's process, its children counted: reports CPU per operation and memory
     #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
     pub pid: Option<u32>,
+    /// The server's control group (v2), in place of --pid: its directory below /sys/fs/cgroup. User and system time are exact there
+    #[arg(long, value_name = "DIR", conflicts_with = "pid")]
+    pub cgroup: Option<PathBuf>,
     /// Write the report as JSON; "-" is standard output, in place of the table
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// Write the report as a page with plots (not yet supported)
+    /// Write the report as a page with plots
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
     /// No progress line
@@ -183,11 +186,19 @@ pub struct IdleArgs {
     pub exchange: Option<usize>,
 }
 
-/// What is promised and not built yet: taken whole, so that the refusal is about the command and not about its flags.
 #[derive(Debug, Args)]
-pub struct PendingArgs {
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
-    pub rest: Vec<String>,
+#[command(
+    after_help = "benches/mix.toml is an example with every kind of client and every key. Hostile clients (half_handshake, \
+                        wrong_certificate, key_updates) are no throughput and no errors: how the server ended them is told apart."
+)]
+pub struct MixArgs {
+    /// The scenario: a TOML file with a [[client]] table for each kind
+    #[arg(value_name = "SCENARIO")]
+    pub scenario: PathBuf,
+    #[command(flatten)]
+    pub target: TargetArgs,
+    #[command(flatten)]
+    pub run: RunArgs,
 }
 
 #[derive(Debug, Args)]

@@ -33,6 +33,13 @@ impl Clients {
         Ok((Clients { configs }, pki))
     }
 
+    /// A client as the flags say, but with a certificate that nobody trusts.
+    pub fn stranger(args: &TargetArgs, pki: Option<&Pki>) -> Result<Arc<ClientConfig>, Refusal> {
+        let provider = Arc::new(provider(args)?);
+        let verifier = verifier(args, pki, &provider)?;
+        Ok(Arc::new(config(args, &provider, &verifier, Some(pki::stranger()?))?))
+    }
+
     /// Clients made elsewhere.
     #[cfg(test)]
     pub fn from_config(config: ClientConfig) -> Clients {

@@ -127,6 +127,12 @@ impl Connection {
         self.flush().await
     }
 
+    /// Sends a KeyUpdate, and asks for the peer's.
+    pub async fn refresh_keys(&self) -> Result<(), Failure> {
+        self.tls.borrow_mut().refresh_traffic_keys()?;
+        self.flush().await
+    }
+
     /// Sends what TLS has to send.
     pub async fn flush(&self) -> Result<(), Failure> {
         let mut out = self.worker.buffers.take();

@@ -23,6 +23,18 @@ pub trait Work: 'static {
     fn operate(&mut self, turn: Turn) -> impl Future<Output = Result<Done, Failure>>;
     /// Puts away what is still open.
     fn finish(&mut self) -> impl Future<Output = ()>;
+    /// Which of several kinds of client this is, where there are several.
+    fn class(&self) -> Option<Class> {
+        None
+    }
+}
+
+/// A kind of client, counted by itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Class {
+    pub name: &'static str,
+    /// Its operations are no throughput, and their latency is nobody's.
+    pub hostile: bool,
 }
 
 /// What a run does, on every thread.
@@ -341,7 +353,7 @@ async fn lane<W: Work>(
         let begun = Instant::now();
         let outcome = work.operate(turn).await;
         let failed = outcome.is_err();
-        worker.record(turn, begun, outcome);
+        worker.record(turn, begun, outcome, work.class());
         if failed {
             tokio::time::sleep(limits::ERROR_PAUSE).await;
         }

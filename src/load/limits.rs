@@ -100,3 +100,10 @@ pub const COMPARE_START: Duration = Duration::from_secs(15);
 pub const COMPARE_END: Duration = Duration::from_secs(2);
 /// Most connections that `compare --idle` holds.
 pub const COMPARE_IDLE_MAX: i64 = 100_000;
+
+/// Longest scenario file.
+pub const MIX_BYTES_MAX: u64 = 64 * 1024;
+/// Kinds of clients in a scenario file.
+pub const MIX_PARTS_MAX: usize = 32;
+/// Clients of a scenario that does not say.
+pub const MIX_CONNECTIONS_DEFAULT: usize = 64;

@@ -27,8 +27,10 @@ pub mod http;
 pub mod idle;
 pub mod latency;
 pub mod limits;
+pub mod mix;
 pub mod net;
 pub mod pace;
+pub mod page;
 pub mod pki;
 pub mod probe;
 pub mod process;
@@ -89,7 +91,7 @@ fn dispatch(command: args::Command) -> Result<u8, Refusal> {
             println!("{}:\n{}", if pki.made_now() { "made" } else { "there already" }, pki.instructions());
             Ok(exit::OK)
         }
-        Command::Mix(_) => Err(Refusal::usage("mix is not yet supported; handshake, request, bulk and idle are")),
+        Command::Mix(args) => run::mix(&args),
         Command::Compare(args) => compare::compare(&args),
     }
 }

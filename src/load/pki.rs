@@ -239,6 +239,12 @@ fn make(directory: &Path, now: OffsetDateTime) -> Result<(), Refusal> {
     write("ca.pem", &pem_chain(&[root]))
 }
 
+/// A client of a CA that was made for it and is known to nobody.
+pub fn stranger() -> Result<Identity, Refusal> {
+    let now = OffsetDateTime::now_utc();
+    authorities(now)?.1.client("load-stranger", now)
+}
+
 fn authorities(now: OffsetDateTime) -> Result<(CertificateDer<'static>, Authority, String), Refusal> {
     let root_key = KeyPair::generate().map_err(internal)?;
     // A name of its own for each PKI: two of the same name would fail as bad signatures, not as unknown issuers.

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -14,10 +15,12 @@ use crate::load::{Refusal, exit, limits};
 /// `USER_HZ`: 100 on every Linux that runs this program.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// A process and all that descend from it.
+/// A process and all that descend from it, or a control group.
 #[derive(Clone, Debug)]
-pub struct Family {
-    pid: u32,
+pub enum Family {
+    Process(u32),
+    /// Its directory.
+    Cgroup(PathBuf),
 }
 
 /// What a family has used so far, and holds now.
@@ -29,6 +32,8 @@ pub struct Sample {
     system_ticks: u64,
     /// Nanoseconds by thread id.
     threads: BTreeMap<u32, u64>,
+    /// Of a control group, in place of ticks and threads.
+    cpu: Option<CpuStat>,
     pub memory: Memory,
 }
 
@@ -54,7 +59,7 @@ pub struct Usage {
 impl Family {
     /// Fails where there is no such process, or it may not be looked at.
     pub fn new(pid: u32) -> Result<Family, Refusal> {
-        let family = Family { pid };
+        let family = Family::Process(pid);
         if family.sample().processes == 0 {
             let message =
                 format!("--pid {pid}: no such process, or /proc hides it; run as the same user, or leave --pid out");
@@ -63,20 +68,41 @@ impl Family {
         Ok(family)
     }
 
+    /// Fails where `directory` is no control group of version 2 that counts CPU time.
+    pub fn of_cgroup(directory: &Path) -> Result<Family, Refusal> {
+        let absolute = if directory.starts_with("/sys/fs/cgroup") {
+            directory.to_path_buf()
+        } else {
+            Path::new("/sys/fs/cgroup").join(directory.strip_prefix("/").unwrap_or(directory))
+        };
+        if CpuStat::of(&absolute).is_none() {
+            let message = format!(
+                "--cgroup {}: no cpu.stat with usage_usec in it; name a directory of cgroup v2, such as \
+                 /sys/fs/cgroup/system.slice/countersign.service, or use --pid",
+                absolute.display()
+            );
+            return Err(Refusal::new(exit::UNAVAILABLE, message));
+        }
+        Ok(Family::Cgroup(absolute))
+    }
+
     /// Looks now.
     pub fn sample(&self) -> Sample {
-        Sample::of(self.members())
+        match self {
+            Family::Process(pid) => Sample::of(Family::members(*pid)),
+            Family::Cgroup(directory) => Sample::of_cgroup(directory),
+        }
     }
 
     /// The process and its descendants, found by their parents.
-    fn members(&self) -> BTreeSet<u32> {
+    fn members(root: u32) -> BTreeSet<u32> {
         let mut parents = Vec::new();
         for pid in numbers_in("/proc") {
             if let Some(stat) = read(&format!("/proc/{pid}/stat")).and_then(|text| Stat::parse(&text)) {
                 parents.push((pid, stat.parent));
             }
         }
-        descendants(self.pid, &parents)
+        descendants(root, &parents)
     }
 }
 
@@ -99,6 +125,17 @@ impl Sample {
         Sample::of([std::process::id()])
     }
 
+    fn of_cgroup(directory: &Path) -> Sample {
+        let text = |name: &str| fs::read_to_string(directory.join(name)).unwrap_or_default();
+        // What the group was charged for, the kernel's socket buffers among it.
+        let charged = text("memory.current").trim().parse().unwrap_or(0);
+        let mut sample = Sample::of([]);
+        sample.processes = text("cgroup.procs").lines().count();
+        sample.cpu = CpuStat::of(directory);
+        sample.memory = Memory { rss: charged, pss: charged };
+        sample
+    }
+
     fn of(processes: impl IntoIterator<Item = u32>) -> Sample {
         let mut sample = Sample {
             at: Instant::now(),
@@ -106,6 +143,7 @@ impl Sample {
             user_ticks: 0,
             system_ticks: 0,
             threads: BTreeMap::new(),
+            cpu: None,
             memory: Memory::default(),
         };
         for pid in processes {
@@ -132,18 +170,30 @@ impl Sample {
 
     /// What was used since `before`.
     pub fn since(&self, before: &Sample) -> Usage {
+        let wall = self.seconds_since(before);
+        let cores = |cpu: f64| if wall > 0.0 { cpu / wall } else { 0.0 };
+        if let (Some(now), Some(then)) = (self.cpu, before.cpu) {
+            let seconds = |now: u64, then: u64| now.saturating_sub(then) as f64 / 1e6;
+            let cpu_seconds = seconds(now.usage_usec, then.usage_usec);
+            return Usage {
+                processes: self.processes,
+                cpu_seconds,
+                user_seconds: seconds(now.user_usec, then.user_usec),
+                system_seconds: seconds(now.system_usec, then.system_usec),
+                cores: cores(cpu_seconds),
+            };
+        }
         let ticks = |n: u64| n as f64 / TICKS_PER_SECOND;
         let user = ticks(self.user_ticks.saturating_sub(before.user_ticks));
         let system = ticks(self.system_ticks.saturating_sub(before.system_ticks));
         let cpu_seconds = self.nanos_since(before).map_or(user + system, |nanos| nanos as f64 / 1e9);
         let user_share = if user + system > 0.0 { user / (user + system) } else { 0.0 };
-        let wall = self.at.saturating_duration_since(before.at).as_secs_f64();
         Usage {
             processes: self.processes,
             cpu_seconds,
             user_seconds: cpu_seconds * user_share,
             system_seconds: cpu_seconds * (1.0 - user_share),
-            cores: if wall > 0.0 { cpu_seconds / wall } else { 0.0 },
+            cores: cores(cpu_seconds),
         }
     }
 
@@ -257,6 +307,31 @@ impl Schedule {
     }
 }
 
+/// The fields of a control group's `cpu.stat`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct CpuStat {
+    usage_usec: u64,
+    user_usec: u64,
+    system_usec: u64,
+}
+
+impl CpuStat {
+    fn of(directory: &Path) -> Option<CpuStat> {
+        CpuStat::parse(&fs::read_to_string(directory.join("cpu.stat")).ok()?)
+    }
+
+    fn parse(text: &str) -> Option<CpuStat> {
+        let field = |name: &str| {
+            text.lines().filter_map(|line| line.split_once(' ')).find(|(n, _)| *n == name)?.1.trim().parse().ok()
+        };
+        Some(CpuStat {
+            usage_usec: field("usage_usec")?,
+            user_usec: field("user_usec")?,
+            system_usec: field("system_usec")?,
+        })
+    }
+}
+
 fn memory(pid: u32) -> Memory {
     let field = |text: &str, name: &str| {
         let line = text.lines().find(|line| line.starts_with(name))?;
@@ -302,7 +377,8 @@ mod tests {
 
     fn sample(threads: &[(u32, u64)], user_ticks: u64, system_ticks: u64) -> Sample {
         let threads = threads.iter().copied().collect();
-        Sample { at: Instant::now(), processes: 1, user_ticks, system_ticks, threads, memory: Memory::default() }
+        let memory = Memory::default();
+        Sample { at: Instant::now(), processes: 1, user_ticks, system_ticks, threads, cpu: None, memory }
     }
 
     #[test]
@@ -337,6 +413,27 @@ mod tests {
     #[test]
     fn a_process_that_is_not_there_is_refused() {
         assert_eq!(Family::new(u32::MAX / 2).unwrap_err().code, exit::UNAVAILABLE);
+    }
+
+    #[test]
+    fn a_control_group_tells_user_and_system_apart_to_the_microsecond() {
+        let directory = tempfile::tempdir().unwrap();
+        let write = |usage: u64, user: u64, memory: u64| {
+            let text = format!("usage_usec {usage}\nuser_usec {user}\nsystem_usec {}\nnr_periods 0\n", usage - user);
+            fs::write(directory.path().join("cpu.stat"), text).unwrap();
+            fs::write(directory.path().join("memory.current"), format!("{memory}\n")).unwrap();
+        };
+        write(1_000, 600, 4096);
+        let family = Family::Cgroup(directory.path().to_path_buf());
+        let before = family.sample();
+        write(4_000, 2_600, 8192);
+        let after = family.sample();
+        let usage = after.since(&before);
+        assert!((usage.cpu_seconds - 0.003).abs() < 1e-9 && (usage.user_seconds - 0.002).abs() < 1e-9, "{usage:?}");
+        assert!((usage.system_seconds - 0.001).abs() < 1e-9);
+        assert_eq!((before.memory.rss, after.memory.rss), (4096, 8192));
+        assert_eq!(Family::of_cgroup(Path::new("no/such/group")).unwrap_err().code, exit::UNAVAILABLE);
+        assert_eq!(CpuStat::parse("some avg10=0.00"), None);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::load::drive::LoopKind;
 use crate::load::latency::{Point, Summary};
 use crate::load::process::{Memory, ThreadUse, Usage};
 use crate::load::run::Publish;
-use crate::load::units;
+use crate::load::{page, units};
 
 /// Everything a run reports. The JSON form is this, field by field; times are in the unit that the name ends with.
 #[derive(Clone, Debug, Serialize)]
@@ -42,6 +42,9 @@ pub struct Report {
     pub latency_curve: Vec<Point>,
     /// Open loop: how late operations began, by the harness's fault or for want of a free connection.
     pub start_lag_us: Option<Summary>,
+    /// By kind of client: `mix`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub clients: Vec<ClientKind>,
     pub server: Option<Server>,
     pub harness: Harness,
     /// What to know before believing the figures.
@@ -70,10 +73,22 @@ impl Settings {
     }
 }
 
-/// The measured process and its children.
+/// What one kind of client did.
+#[derive(Clone, Debug, Serialize)]
+pub struct ClientKind {
+    pub kind: &'static str,
+    pub operations: u64,
+    pub errors_by_kind: BTreeMap<String, u64>,
+    /// How the server ended hostile clients.
+    pub endings: BTreeMap<String, u64>,
+    pub latency_us: Option<Summary>,
+}
+
+/// The measured process and its children, or control group.
 #[derive(Clone, Debug, Serialize)]
 pub struct Server {
-    pub pid: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
     #[serde(flatten)]
     pub usage: Usage,
     /// Where operations were counted.
@@ -123,11 +138,16 @@ impl Publish for Report {
         text + "\n"
     }
 
+    fn html(&self) -> String {
+        page::single(self)
+    }
+
     fn table(&self) -> String {
         let mut table = Table::default();
         self.head(&mut table);
         self.speed(&mut table);
         self.latencies(&mut table);
+        self.kinds(&mut table);
         self.failures(&mut table);
         self.costs(&mut table);
         for note in &self.notes {
@@ -198,6 +218,12 @@ impl Report {
         }
     }
 
+    fn kinds(&self, table: &mut Table) {
+        for (i, kind) in self.clients.iter().enumerate() {
+            table.line(if i == 0 { "clients" } else { "" }, &kind.words());
+        }
+    }
+
     fn failures(&self, table: &mut Table) {
         if self.errors == 0 && self.prepare_errors_by_kind.is_empty() {
             table.line("errors", "none");
@@ -232,6 +258,26 @@ impl Report {
             .unwrap_or_default();
         let busiest = 100.0 * own.busiest_thread_share;
         table.line("harness", &format!("{:.2} s of CPU{per}, busiest thread {busiest:.0} %", own.cpu_seconds));
+    }
+}
+
+impl ClientKind {
+    /// One line.
+    pub fn words(&self) -> String {
+        let mut words = format!("{:<19}{:>9}", self.kind, units::count(self.operations));
+        if let Some(l) = self.latency_us.filter(|_| self.endings.is_empty()) {
+            let [p50, p99] = [l.p50, l.p99].map(|us| units::micros(us as f64));
+            write!(words, "  p50 {p50}, p99 {p99}").expect("writing to a string does not fail");
+        }
+        let counted = |map: &BTreeMap<String, u64>| {
+            map.iter().map(|(name, n)| format!("{name} {}", units::count(*n))).collect::<Vec<_>>().join(", ")
+        };
+        for (name, map) in [("ended", &self.endings), ("failed", &self.errors_by_kind)] {
+            if !map.is_empty() {
+                write!(words, "  {name}: {}", counted(map)).expect("writing to a string does not fail");
+            }
+        }
+        words
     }
 }
 
@@ -313,8 +359,9 @@ mod tests {
             latency_us: None,
             latency_curve: Vec::new(),
             start_lag_us: None,
+            clients: Vec::new(),
             server: Some(Server {
-                pid: 1,
+                pid: Some(1),
                 usage,
                 cpu_us_per_operation: PerOperation::new(&usage, 1000),
                 cpu_seconds_per_gib: None,

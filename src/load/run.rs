@@ -5,13 +5,14 @@ use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::load::args::{BulkArgs, HandshakeArgs, IdleArgs, RequestArgs, RunArgs, TargetArgs};
+use crate::load::args::{BulkArgs, HandshakeArgs, IdleArgs, MixArgs, RequestArgs, RunArgs, TargetArgs};
 use crate::load::bulk::{self, Bulk};
 use crate::load::client::Clients;
 use crate::load::connection::Acceptance;
 use crate::load::drive::{self, Bounds, LoopKind, Observer, Outcome, Progress, Scenario};
 use crate::load::handshake::{Handshakes, Kind};
 use crate::load::idle::Idle;
+use crate::load::mix::{self, file};
 use crate::load::pace::Stop;
 use crate::load::pki::Pki;
 use crate::load::probe::{self, Findings};
@@ -81,6 +82,16 @@ pub fn idle(args: &IdleArgs) -> Result<u8, Refusal> {
     setup.run(Idle { exchange: args.exchange })
 }
 
+pub fn mix(args: &MixArgs) -> Result<u8, Refusal> {
+    let mix = file::read(&args.scenario)?;
+    let file = args.scenario.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let naming = Naming { scenario: format!("mix ({file})"), operation: "visits", size_bytes: None };
+    let setup = Setup::new(&args.target, &args.run, naming, mix.connections)?;
+    let seats = mix.seats(setup.plan.connections)?.into();
+    let stranger = Clients::stranger(&args.target, setup.pki.as_ref())?;
+    setup.run(mix::Scenario { mix: Arc::new(mix), seats, stranger })
+}
+
 /// A run that is about to start: everything checked, the target probed.
 pub struct Setup {
     pub plan: Arc<Plan>,
@@ -95,15 +106,16 @@ pub struct Setup {
 
 impl Setup {
     fn new(target: &TargetArgs, run: &RunArgs, naming: Naming, connections: usize) -> Result<Setup, Refusal> {
-        if run.html.is_some() {
-            return Err(Refusal::usage("--html is not yet supported; --json FILE has the same figures"));
-        }
-        if let Some(path) = &run.json {
+        for path in [&run.json, &run.html].into_iter().flatten() {
             writable(path)?;
         }
         let written = target.target.as_deref().or(target.target_option.as_deref()).unwrap_or_default();
         let resolved = Target::resolve(written, target.sni.as_deref(), Reach::new(target.yes_remote))?;
-        let family = run.pid.map(Family::new).transpose()?;
+        let family = match (&run.cgroup, run.pid) {
+            (Some(directory), _) => Some(Family::of_cgroup(directory)?),
+            (None, Some(pid)) => Some(Family::new(pid)?),
+            (None, None) => None,
+        };
         let connections = run.connections.unwrap_or(connections);
         let notes = descriptors(connections)?;
         let (clients, pki) = Clients::build(target)?;
@@ -137,7 +149,7 @@ impl Setup {
         let outcome = drive::run(scenario, &self.plan, &self.bounds, &stop, &mut watcher)?;
         watcher.finish();
         let report = summary::report(&self, &outcome, &watcher.seen);
-        publish(&report, self.run.json.as_deref())?;
+        publish(&report, self.run.json.as_deref(), self.run.html.as_deref())?;
         Ok(code(&outcome))
     }
 }
@@ -195,10 +207,14 @@ pub fn descriptors(connections: usize) -> Result<Vec<String>, Refusal> {
 pub trait Publish {
     fn json(&self) -> String;
     fn table(&self) -> String;
+    fn html(&self) -> String;
 }
 
-/// Prints the table, or JSON where "-" was named, and writes the file.
-pub fn publish(report: &impl Publish, json: Option<&Path>) -> Result<(), Refusal> {
+/// Prints the table, or JSON where "-" was named, and writes the files.
+pub fn publish(report: &impl Publish, json: Option<&Path>, html: Option<&Path>) -> Result<(), Refusal> {
+    if let Some(path) = html {
+        fs::write(path, report.html()).map_err(|e| unwritable(path, &e))?;
+    }
     match json {
         Some(path) if path == Path::new("-") => print(&report.json()),
         Some(path) => {

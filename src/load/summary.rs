@@ -6,9 +6,9 @@ use std::time::Duration;
 use crate::load::drive::{LoopKind, Outcome};
 use crate::load::failure::Failures;
 use crate::load::process::{Machine, Memory, Sample, ThreadUse, Usage};
-use crate::load::report::{Harness, PerOperation, Report, Server, Settings, fell_behind};
+use crate::load::report::{ClientKind, Harness, PerOperation, Report, Server, Settings, fell_behind};
 use crate::load::run::Setup;
-use crate::load::worker::Tally;
+use crate::load::worker::{ClassTally, Tally};
 use crate::load::{bulk, limits, units};
 
 /// The server's samples at the moments that matter, where `--pid` was given.
@@ -67,9 +67,20 @@ pub fn report(setup: &Setup, outcome: &Outcome, seen: &Observations) -> Report {
         latency_us: latencies.summary(),
         latency_curve: latencies.curve(),
         start_lag_us: if matches!(bounds.loop_kind, LoopKind::Open(_)) { tally.start_lag.summary() } else { None },
+        clients: tally.classes.iter().map(|(name, class)| kind(name, class)).collect(),
         server: server(setup, tally, operations, seen),
         notes: notes(setup, outcome, &harness, seen),
         harness,
+    }
+}
+
+fn kind(name: &'static str, class: &ClassTally) -> ClientKind {
+    ClientKind {
+        kind: name,
+        operations: class.operations,
+        errors_by_kind: by_kind(&class.failures),
+        endings: by_kind(&class.endings),
+        latency_us: class.latencies.summary(),
     }
 }
 
@@ -91,7 +102,7 @@ fn server(setup: &Setup, tally: &Tally, operations: u64, seen: &Observations) ->
     let hold = setup.bounds.loop_kind == LoopKind::Hold;
     let is_bulk = setup.naming.operation == bulk::OPERATION;
     Some(Server {
-        pid: setup.run.pid?,
+        pid: setup.run.pid,
         cpu_us_per_operation: if hold || is_bulk { None } else { PerOperation::new(&usage, operations) },
         cpu_seconds_per_gib: (is_bulk && bytes > 0.0).then(|| usage.cpu_seconds * (1u64 << 30) as f64 / bytes),
         memory_before: before.memory,

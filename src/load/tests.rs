@@ -200,6 +200,53 @@ fn requests_come_back_over_connections_that_stay_open() {
 }
 
 #[test]
+fn tls_1_2_sessions_are_resumed_by_ticket_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = serve(directory.path(), Manner::Echo, |config| {
+        // Nothing but the ticket may bring a session back.
+        config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
+    });
+    let line = format!("handshake {} --resume --tls 1.2 --count 20 --connections 2", server.address);
+    let (code, report) = load(directory.path(), &line);
+    assert_eq!(code, exit::OK, "{report}");
+    assert_eq!((&report["resumed"], &report["negotiated"]["version"]), (&20.into(), &"1.2".into()), "{report}");
+}
+
+#[test]
+fn a_mix_tells_its_good_clients_from_the_hostile_and_how_these_ended() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = serve(directory.path(), Manner::Echo, |_| {});
+    let scenario = directory.path().join("mix.toml");
+    let text = ["new", "resumed", "long_lived", "slow", "half_handshake", "wrong_certificate", "key_updates"]
+        .map(|kind| match kind {
+            "slow" => "[[client]]\nkind = \"slow\"\nshare = 1\nsize = 4\npause = \"1ms\"\n".to_owned(),
+            "half_handshake" => "[[client]]\nkind = \"half_handshake\"\nshare = 1\nhold = \"60ms\"\n".to_owned(),
+            kind => format!("[[client]]\nkind = {kind:?}\nshare = 1\n"),
+        })
+        .concat();
+    std::fs::write(&scenario, text).unwrap();
+    let line = format!("mix {} {} --duration 1s --connections 8", scenario.display(), server.address);
+    let (code, report) = load(directory.path(), &line);
+    assert_eq!(code, exit::OK, "{report}");
+    let kind = |name: &str| {
+        let kinds = report["clients"].as_array().unwrap();
+        kinds.iter().find(|k| k["kind"] == name).unwrap_or_else(|| panic!("no {name} in {report}")).clone()
+    };
+    let done = |name: &str| kind(name)["operations"].as_u64().unwrap();
+    for name in ["new", "resumed", "long_lived", "slow", "half_handshake", "wrong_certificate", "key_updates"] {
+        assert!(done(name) > 0, "{name}: {report}");
+    }
+    let good: u64 = ["new", "resumed", "long_lived", "slow"].map(done).iter().sum();
+    assert_eq!(report["operations"], good, "hostile visits are no throughput");
+    assert_eq!(report["resumed"], done("resumed"), "{report}");
+    assert_eq!(kind("half_handshake")["endings"]["held"], done("half_handshake"), "{report}");
+    assert!(kind("wrong_certificate")["endings"]["let in"].is_null(), "{report}");
+    assert!(kind("key_updates")["endings"]["borne"].is_null(), "rustls bears 32 in a row, not 100: {report}");
+    std::fs::write(&scenario, "[[client]]\nkind = \"now\"\nshare = 1\n").unwrap();
+    assert_eq!(load(directory.path(), &line).0, exit::CONFIG);
+}
+
+#[test]
 fn an_answer_with_other_bytes_is_an_error() {
     let directory = tempfile::tempdir().unwrap();
     let server = serve(directory.path(), Manner::Liar, |_| {});
@@ -288,6 +335,19 @@ fn a_report_that_cannot_be_written_is_refused_before_the_run() {
 }
 
 #[test]
+fn every_run_may_leave_a_page_with_its_figures() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = serve(directory.path(), Manner::Echo, |_| {});
+    let page = directory.path().join("page.html");
+    let line = format!("request {} --count 20 --html {}", server.address, page.display());
+    assert_eq!(load(directory.path(), &line).0, exit::OK);
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(page.contains("1.00 KiB echoed") && page.contains("<path") && page.contains("p99.99"), "{page}");
+    let nowhere = format!("request {} --count 1 --html /nowhere/at/all.html", server.address);
+    assert_eq!(load(directory.path(), &nowhere).0, exit::CONFIG);
+}
+
+#[test]
 fn what_the_user_got_wrong_is_refused_before_anything_is_connected_to() {
     let directory = tempfile::tempdir().unwrap();
     for line in [
@@ -295,9 +355,10 @@ fn what_the_user_got_wrong_is_refused_before_anything_is_connected_to() {
         "handshake",
         "handshake 127.0.0.1:1 --unknown",
         "nonsense",
-        "mix scenario.toml --pid 1",
+        "mix",
+        "mix benches/mix.toml 192.0.2.1:443",
+        "handshake 127.0.0.1:1 --pid 1 --cgroup x",
         "compare --peer a=b",
-        "handshake 127.0.0.1:1 --html page.html",
         "idle 127.0.0.1:1 --rate 5",
         "request 127.0.0.1:1 --http=no-slash",
     ] {

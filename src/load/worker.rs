@@ -1,6 +1,7 @@
 //! One harness thread: what its lanes share, and what they counted.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,6 +10,7 @@ use tokio::sync::Semaphore;
 
 use crate::load::client::Clients;
 use crate::load::connection::Acceptance;
+use crate::load::drive::Class;
 use crate::load::failure::{Failure, Failures};
 use crate::load::latency::Latencies;
 use crate::load::limits;
@@ -70,14 +72,18 @@ impl Worker {
         Worker { index, plan, live, buffers, watch: Rc::default(), ramp, tally: RefCell::default() }
     }
 
-    /// Counts what came of one turn.
-    pub fn record(&self, turn: Turn, begun: Instant, outcome: Result<Done, Failure>) {
+    /// Counts what came of one turn, for all and for its kind of client.
+    pub fn record(&self, turn: Turn, begun: Instant, outcome: Result<Done, Failure>, class: Option<Class>) {
         if !turn.measured {
             return;
         }
         let mut tally = self.tally.borrow_mut();
         tally.start_lag.record(begun.saturating_duration_since(turn.intended));
+        if let Some(class) = class {
+            tally.class(class.name).record(turn, &outcome);
+        }
         match outcome {
+            Ok(_) if class.is_some_and(|class| class.hostile) => {}
             Ok(done) => {
                 self.live.done.increment();
                 self.live.bytes.add(done.bytes_in + done.bytes_out);
@@ -88,6 +94,35 @@ impl Worker {
                 tally.fail(&failure);
             }
         }
+    }
+}
+
+/// What one kind of client counted.
+#[derive(Clone, Debug, Default)]
+pub struct ClassTally {
+    pub operations: u64,
+    pub latencies: Latencies,
+    pub failures: Failures,
+    /// How the server ended hostile ones.
+    pub endings: Failures,
+}
+
+impl ClassTally {
+    fn record(&mut self, turn: Turn, outcome: &Result<Done, Failure>) {
+        match outcome {
+            Ok(done) => {
+                self.operations += 1;
+                self.latencies.record(done.finished.saturating_duration_since(turn.intended));
+            }
+            Err(failure) => self.failures.count(failure.kind()),
+        }
+    }
+
+    fn merge(&mut self, other: &ClassTally) {
+        self.operations += other.operations;
+        self.latencies.merge(&other.latencies);
+        self.failures.merge(&other.failures);
+        self.endings.merge(&other.endings);
     }
 }
 
@@ -125,6 +160,8 @@ pub struct Tally {
     pub closed_late: u64,
     /// When the last successful operation was done.
     pub last: Option<Instant>,
+    /// By kind of client, where there are several.
+    pub classes: BTreeMap<&'static str, ClassTally>,
 }
 
 impl Tally {
@@ -135,6 +172,10 @@ impl Tally {
         self.bytes_out += done.bytes_out;
         self.latencies.record(done.finished.saturating_duration_since(turn.intended));
         self.last = self.last.max(Some(done.finished));
+    }
+
+    pub fn class(&mut self, name: &'static str) -> &mut ClassTally {
+        self.classes.entry(name).or_default()
     }
 
     fn fail(&mut self, failure: &Failure) {
@@ -162,6 +203,9 @@ impl Tally {
         self.not_begun += other.not_begun;
         self.closed_late += other.closed_late;
         self.last = self.last.max(other.last);
+        for (name, class) in &other.classes {
+            self.class(name).merge(class);
+        }
     }
 }
 

@@ -47,9 +47,10 @@ fn is_empty(dir: &Path) -> bool {
 
 #[test]
 fn every_scenario_measures_the_program_beside_its_floor_and_a_peer_by_command() {
-    let dir = tempfile::tempdir().unwrap();
-    let again = itself();
-    let output = finished(compare(dir.path(), &["--only", "countersign,again", "--peer", &again, "--json", "-"]));
+    let (dir, written) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (again, page) = (itself(), written.path().join("page.html"));
+    let words = ["--only", "countersign,again", "--peer", &again, "--json", "-", "--html", page.to_str().unwrap()];
+    let output = finished(compare(dir.path(), &words));
     assert_eq!(output.code, Some(0), "{}", output.text());
     let report: Value = serde_json::from_str(&output.stdout).unwrap();
     assert_eq!(rows(&report).len(), 10);
@@ -71,6 +72,12 @@ fn every_scenario_measures_the_program_beside_its_floor_and_a_peer_by_command() 
         }
     }
     assert!(is_empty(dir.path()), "the scratch directory is still there");
+    let page = std::fs::read_to_string(&page).unwrap();
+    assert_eq!(page.matches("<section").count(), 11, "one for each scenario, and the ratios");
+    assert!(page.contains("again") && page.ends_with("</html>\n"));
+    for outside in ["http:", "https:", "url(", "<script", "<link", "src="] {
+        assert!(!page.contains(outside), "{outside}");
+    }
 }
 
 #[test]

@@ -61,6 +61,9 @@ pub struct CompareArgs {
     /// Write everything as JSON; "-" is standard output, in place of the table
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// Write the report as a page with plots
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
     /// No progress line
     #[arg(short, long)]
     pub quiet: bool,

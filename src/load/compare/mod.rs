@@ -45,7 +45,7 @@ pub mod table;
 
 /// The whole command.
 pub fn compare(args: &CompareArgs) -> Result<u8, Refusal> {
-    if let Some(path) = &args.json {
+    for path in [&args.json, &args.html].into_iter().flatten() {
         run::writable(path)?;
     }
     let scenarios = Scenario::chosen(args)?;
@@ -63,7 +63,7 @@ pub fn compare(args: &CompareArgs) -> Result<u8, Refusal> {
     course.clear_line();
     let interrupted = course.stop.is_set();
     let comparison = Comparison::new(args, &course, missing, rows, interrupted);
-    run::publish(&comparison, args.json.as_deref())?;
+    run::publish(&comparison, args.json.as_deref(), args.html.as_deref())?;
     Ok(comparison.code())
 }
 

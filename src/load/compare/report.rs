@@ -13,7 +13,7 @@ use crate::load::compare::slice::{Slice, was_not_resumed};
 use crate::load::compare::table;
 use crate::load::floor::Floor;
 use crate::load::latency::{Latencies, Point};
-use crate::load::{exit, limits, run, units};
+use crate::load::{exit, limits, page, run, units};
 
 /// Everything.
 #[derive(Clone, Debug, Serialize)]
@@ -177,7 +177,7 @@ impl Comparison {
         if interrupted {
             notes.push("interrupted: scenarios are missing, and the last one has few slices".to_owned());
         }
-        let now = time::OffsetDateTime::now_utc();
+        let now = time::OffsetDateTime::now_utc().truncate_to_second();
         Comparison {
             program: "countersign-load",
             version: env!("CARGO_PKG_VERSION"),
@@ -216,6 +216,10 @@ impl Comparison {
 impl run::Publish for Comparison {
     fn json(&self) -> String {
         serde_json::to_string_pretty(self).expect("plain data with string keys") + "\n"
+    }
+
+    fn html(&self) -> String {
+        page::comparison(self)
     }
 
     fn table(&self) -> String {
