@@ -225,7 +225,7 @@ fn a_mix_tells_its_good_clients_from_the_hostile_and_how_these_ended() {
         })
         .concat();
     std::fs::write(&scenario, text).unwrap();
-    let line = format!("mix {} {} --duration 1s --connections 8", scenario.display(), server.address);
+    let line = format!("mix {} {} --duration 2s --connections 8", scenario.display(), server.address);
     let (code, report) = load(directory.path(), &line);
     assert_eq!(code, exit::OK, "{report}");
     let kind = |name: &str| {
