@@ -54,9 +54,8 @@ fn with_steering_by_cpu_each_worker_gets_what_its_cpu_took_on_addresses_of_a_rel
     server.ctl_done(&["reload"]);
     let status = server.ctl_json(&["status"]);
     let addresses = status["listeners"][0]["addresses"].as_array().unwrap();
-    let addresses = addresses.iter().map(|address| address.as_str().unwrap());
-    let added: SocketAddr =
-        addresses.filter(|address| address.starts_with("127.0.0.2:")).last().unwrap().parse().unwrap();
+    let mut addresses = addresses.iter().map(|address| address.as_str().unwrap());
+    let added: SocketAddr = addresses.find(|address| address.starts_with("127.0.0.2:")).unwrap().parse().unwrap();
     let _three = made_on(first, &world, added);
     assert_eq!(by_worker(&server), [16, 8]);
     let _four = made_on(second, &world, server.address());
