@@ -110,7 +110,12 @@ fn run_with<S: Service>(
 }
 
 fn lacks(what: &str, error: &io::Error) -> StartFailure {
-    let message = format!("the system does not give {what}: {error}; raise the limits of this process and try again");
+    // EMFILE and ENFILE have no kind of their own.
+    let help = match error.raw_os_error() {
+        Some(23 | 24) => "raise the limit of open files with `ulimit -n` or LimitNOFILE=",
+        _ => "raise the limits of this process and try again",
+    };
+    let message = format!("the system does not give {what}: {error}; {help}");
     StartFailure::new(Exit::Os, message)
 }
 
