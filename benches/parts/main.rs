@@ -8,8 +8,10 @@ mod fixture;
 mod floor;
 mod formats;
 mod handshake;
+mod wake;
 
 criterion_group!(formats, formats::counters, formats::proxy, formats::audit);
 criterion_group!(tls, handshake::chains, handshake::handshakes, handshake::records);
 criterion_group!(cryptography, floor::handshake, floor::records);
-criterion_main!(formats, tls, cryptography);
+criterion_group!(own, wake::wake_up, wake::tickets);
+criterion_main!(formats, tls, cryptography, own);

@@ -190,8 +190,9 @@ impl TicketKeys {
         Duration::from_secs(now.as_secs().saturating_sub(self.ring.load().since))
     }
 
-    /// Seals `head` and `body` together. `None` only where the random source fails.
-    pub(super) fn seal(&self, head: &[u8], body: &[u8], now: UnixTime) -> Option<Vec<u8>> {
+    /// Seals `head` and `body` together: key name (16 bytes), nonce (12), ciphertext, tag (16; AES-256-GCM-SIV,
+    /// RFC 8452). `None` only where the random source fails.
+    pub fn seal(&self, head: &[u8], body: &[u8], now: UnixTime) -> Option<Vec<u8>> {
         self.rotate_if_due(now);
         let ring = self.ring.load();
         let key = ring.keys.first()?;
@@ -209,7 +210,7 @@ impl TicketKeys {
     }
 
     /// What was sealed, if one of our keys sealed it.
-    pub(super) fn open(&self, ticket: &[u8], now: UnixTime) -> Option<Zeroizing<Vec<u8>>> {
+    pub fn open(&self, ticket: &[u8], now: UnixTime) -> Option<Zeroizing<Vec<u8>>> {
         self.rotate_if_due(now);
         let (name, rest) = ticket.split_at_checked(NAME_LEN)?;
         let (nonce, sealed) = rest.split_at_checked(NONCE_LEN)?;
