@@ -334,7 +334,8 @@ impl<S: Service> Running<S> {
         match self.announce.take() {
             Some(announce) => announce(&ready),
             // A closed standard error is no reason not to serve.
-            None => drop(writeln!(io::stderr(), "{ready}")),
+            // One write: another process, the one that hands over, writes there too.
+            None => drop(io::stderr().write_all(format!("{ready}\n").as_bytes())),
         }
         notify(&[NotifyState::Ready, NotifyState::Status("serving")]);
     }

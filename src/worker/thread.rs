@@ -177,6 +177,8 @@ impl Worker {
         if let Err(error) = runtime.run_until(over) {
             tracing::error!(%error, "the loop of a worker failed; its connections are lost. Please report this");
         }
+        // Not before: until the last turn a handshake is judged by the newest plan.
+        self.host.set_newest_plan(None);
         self.host.table.borrow().len() as u64
     }
 }
@@ -208,7 +210,6 @@ async fn obey(gate: Rc<Gate>, woken: Woken, mailbox: Mailbox, exit_at: Rc<Cell<O
                 Command::EndAll(reason) => host.end_all(reason),
                 Command::Exit { at_latest } => {
                     gate.stop(Parting::Emptied);
-                    host.set_newest_plan(None);
                     exit_at.set(Some(at_latest));
                     let reactor = host.reactor.clone();
                     // The loop must turn at that moment even if nothing else happens.

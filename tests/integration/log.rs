@@ -61,8 +61,9 @@ fn a_tcp_health_check_leaves_no_trace_and_a_client_that_says_nothing_useful_does
     let told = |what: &str| server.process.stderr.all().iter().filter(|line| line.contains(what)).count();
     assert!(until(SOON, || told("no_cert") == 1), "{}", server.process.stderr.text());
     assert_eq!(told("refused"), 1, "{}", server.process.stderr.text());
-    let refused = server.audit().into_iter().filter(|line| line["event"] == "refused").count();
-    assert_eq!(refused, 1, "{:?}", server.audit());
+    let refused = || server.audit().into_iter().filter(|line| line["event"] == "refused").count();
+    assert!(until(SOON, || refused() >= 1), "{:?}", server.audit());
+    assert_eq!(refused(), 1, "{:?}", server.audit());
     let failures: f64 = {
         let admin = server.ready_value("admin").unwrap().parse().unwrap();
         let text = crate::world::http::get(admin, "/metrics").1;

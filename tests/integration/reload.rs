@@ -226,8 +226,9 @@ fn what_only_a_restart_can_change_is_refused_by_its_key() {
     for key in ["runtime.drain_delay", "admin.probe", "log.format", "restart to apply"] {
         assert!(output.stderr.contains(key), "{key}: {}", output.stderr);
     }
-    let told = server.process.stderr.text();
-    assert!(told.contains("runtime.drain_delay") && told.contains("restart to apply"), "the log says it too: {told}");
+    let told = || server.process.stderr.text();
+    let is_told = || told().contains("runtime.drain_delay") && told().contains("restart to apply");
+    assert!(until(SOON, is_told), "the log says it too: {}", told());
     served.config.write(served.world.path());
     server.ctl_done(&["reload"]);
 }

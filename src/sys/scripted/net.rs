@@ -160,6 +160,11 @@ impl Net {
         self.0.state.borrow().doors.iter().map(|door| door.backlog.len()).sum()
     }
 
+    /// Sockets that the process has open, those that it accepted and does not serve yet among them.
+    pub fn sockets(&self) -> usize {
+        self.0.state.borrow().files.sockets().count()
+    }
+
     /// Ends all tasks of the world where they are. They hold the world: without this it is never freed.
     pub fn end_tasks(&self) {
         let tasks = std::mem::take(&mut *self.0.tasks.borrow_mut());

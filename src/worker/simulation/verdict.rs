@@ -253,8 +253,8 @@ impl<'a> Case<'a> {
         let script = &self.aftermath.script;
         let true_word = match reason {
             CloseReason::Done => self.is_done(closed),
-            // A flipped bit in a length swallows what comes behind.
-            CloseReason::Truncated => !self.client.notified || self.script.noise.is_some(),
+            // A flipped bit in a length swallows what comes behind; a client that is cut off may have sent half a notice.
+            CloseReason::Truncated => !self.client.notified || self.script.noise.is_some() || self.script.cut.is_some(),
             CloseReason::ClientReset => !self.client_is_blameless(),
             CloseReason::BackendReset => !self.backend_is_blameless(),
             CloseReason::TlsError => self.script.noise.is_some(),
