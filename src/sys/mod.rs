@@ -10,6 +10,9 @@
 //! - Completions carry a generation: one that comes late never reaches a newer operation.
 //! - Calls on a socket past the kernel (kernel TLS, splice) may stand beside its operations: [`Socket::ready`] looks anew
 //!   each time, over either engine, and what epoll's memory says of a socket errs only toward one try too many.
+//!
+//! [`ktls`] and [`splice`] are groundwork: what they do is tried on real kernels by `tests/vm/run`, and no connection
+//! takes that path yet.
 
 mod acceptor;
 pub mod affinity;
