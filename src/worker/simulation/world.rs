@@ -194,18 +194,20 @@ fn move_in(net: &Net, fixture: &Rc<Fixture>, number: usize, script: &Script, dic
 
 /// What the operator does, at its time.
 fn operate(net: &Net, script: &Script, stage: &Stage, fixture: &Rc<Fixture>) {
-    for (after, order) in script.orders.iter().copied() {
-        let (net, operator, fixture) = (net.clone(), stage.operator.clone(), fixture.clone());
-        let start = stage.worker.host.reactor.now() - net.now();
-        let patience = if after.as_micros().is_multiple_of(2) { Duration::ZERO } else { EXIT_PATIENCE };
-        let clock = move |now: Duration| start + now + patience;
-        net.clone().spawn(async move {
-            net.sleep(after).await;
-            net.trace(|| format!("      the operator orders {order:?}"));
+    let (orders, operator) = (script.orders.clone(), stage.operator.clone());
+    let (fixture, start) = (fixture.clone(), stage.worker.host.reactor.now() - net.now());
+    let given = net.clone();
+    // By one operator: orders that fall due together are given in their order.
+    net.spawn(async move {
+        let begin = given.now();
+        for (after, order) in orders {
+            given.sleep((begin + after).saturating_sub(given.now())).await;
+            given.trace(|| format!("      the operator orders {order:?}"));
+            let patience = if after.as_micros().is_multiple_of(2) { Duration::ZERO } else { EXIT_PATIENCE };
             operator.exits.set(operator.exits.get() || order == Order::Exit);
-            operator.give(order, clock(net.now()), &fixture);
-        });
-    }
+            operator.give(order, start + given.now() + patience, &fixture);
+        }
+    });
     if let Some((after, seconds)) = script.jump {
         let net = net.clone();
         net.clone().spawn(async move {
