@@ -5,9 +5,10 @@ use crate::world::World;
 use crate::world::backend::{Backend, Conversation, Script};
 use crate::world::client::{Client, ClientSpec, Ending, TLS12, TLS13};
 use crate::world::config::ConfigText;
+use crate::world::pki::SERVER_NAME;
 use crate::world::wait::SOON;
 use aws_lc_rs::digest::{Context, SHA256};
-use socket2::SockRef;
+use socket2::{Domain, Socket, Type};
 use std::io::{ErrorKind, Read, Write};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
@@ -17,6 +18,15 @@ use std::time::{Duration, Instant};
 const TOTAL: usize = 3 << 20;
 /// Socket buffers of both ends; the kernel rounds them up to its least.
 const TINY: usize = 16 << 10;
+
+/// With buffers of that size before the connection is made: were the window shrunk later, the sender's segments, cut for
+/// the larger one, would no longer fit and go out at the kernel's probes alone, five a second.
+fn tiny() -> Socket {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_send_buffer_size(TINY).unwrap();
+    socket.set_recv_buffer_size(TINY).unwrap();
+    socket
+}
 
 /// A stream of bytes and of sizes that a seed decides (xorshift).
 struct Noise(u64);
@@ -69,7 +79,6 @@ fn noisy_backend(told: Sender<(Sum, Sum)>) -> Script {
         let told = told.lock().unwrap().clone();
         let socket = conversation.socket();
         socket.set_send_buffer_size(TINY).unwrap();
-        socket.set_recv_buffer_size(TINY).unwrap();
         let (mut reading, mut writing) = (socket.try_clone().unwrap(), socket.try_clone().unwrap());
         let sender = std::thread::spawn(move || {
             let (mut noise, mut sum) = (Noise(0x5eed_0002), Summing::new());
@@ -153,13 +162,13 @@ fn both_ways(unix: bool, versions: &'static [&'static rustls::SupportedProtocolV
     let world = World::new();
     let (tell, told) = channel();
     let script = noisy_backend(tell);
-    let backend = if unix { Backend::unix(world.path(), script) } else { Backend::tcp(script) };
+    let backend = if unix { Backend::unix(world.path(), script) } else { Backend::tcp_on(tiny(), script) };
     let server = world.serve(&ConfigText::new(&backend.server));
     let seed = 0x5eed_0001 ^ u64::from(std::process::id()) << 32;
     println!("seed {seed:#x}");
-    let client = ClientSpec::new(&world.pki).versions(versions).connect(server.address());
-    SockRef::from(&client.tcp).set_send_buffer_size(TINY).unwrap();
-    SockRef::from(&client.tcp).set_recv_buffer_size(TINY).unwrap();
+    let socket = tiny();
+    socket.connect(&server.address().into()).unwrap();
+    let client = Client::over(socket.into(), &ClientSpec::new(&world.pki).versions(versions).build(), SERVER_NAME);
     let (sent, received, ending) = talk(client, seed);
     let (backend_sent, backend_received) = told.recv_timeout(SOON).unwrap();
     assert_eq!(sent, backend_received, "client to backend");

@@ -133,8 +133,13 @@ pub struct Backend {
 impl Backend {
     /// On a port of the system's choosing.
     pub fn tcp(script: Script) -> Backend {
+        Backend::tcp_on(Socket::new(Domain::IPV4, Type::STREAM, None).unwrap(), script)
+    }
+
+    /// The same with a socket whose options the test has set: accepted ones inherit them.
+    pub fn tcp_on(socket: Socket, script: Script) -> Backend {
         let address: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let socket = listening(Domain::IPV4, &address.into());
+        listening(&socket, &address.into());
         let local = socket.local_addr().unwrap().as_socket().unwrap();
         Backend::start(socket, Domain::IPV4, local.into(), local.to_string(), script)
     }
@@ -143,7 +148,8 @@ impl Backend {
     pub fn unix(dir: &Path, script: Script) -> Backend {
         let path: PathBuf = dir.join("backend.sock");
         let address = SockAddr::unix(&path).unwrap();
-        let socket = listening(Domain::UNIX, &address);
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        listening(&socket, &address);
         Backend::start(socket, Domain::UNIX, address, format!("unix:{}", path.display()), script)
     }
 
@@ -202,11 +208,9 @@ impl Drop for Backend {
     }
 }
 
-fn listening(domain: Domain, address: &SockAddr) -> Socket {
-    let socket = Socket::new(domain, Type::STREAM, None).unwrap();
+fn listening(socket: &Socket, address: &SockAddr) {
     socket.bind(address).unwrap();
     socket.listen(1024).unwrap();
-    socket
 }
 
 /// An address on which nothing listens: a connection is refused at once.

@@ -175,7 +175,11 @@ pub struct Client {
 impl Client {
     /// TCP only; the handshake comes with the first call that needs it.
     pub fn connect(config: &Arc<ClientConfig>, name: &str, address: SocketAddr) -> Client {
-        let tcp = TcpStream::connect_timeout(&address, SOON).unwrap();
+        Client::over(TcpStream::connect_timeout(&address, SOON).unwrap(), config, name)
+    }
+
+    /// The same over a connection that the test has made.
+    pub fn over(tcp: TcpStream, config: &Arc<ClientConfig>, name: &str) -> Client {
         tcp.set_read_timeout(Some(SOON)).unwrap();
         tcp.set_write_timeout(Some(SOON)).unwrap();
         tcp.set_nodelay(true).unwrap();
