@@ -1,6 +1,6 @@
 //! The command line of `countersign-load`, as clap sees it. Checks that need the machine (addresses, files) are elsewhere.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -127,6 +127,13 @@ pub struct RunArgs {
     /// The server's control group (v2), in place of --pid: its directory below /sys/fs/cgroup. User and system time are exact there
     #[arg(long, value_name = "DIR", conflicts_with = "pid")]
     pub cgroup: Option<PathBuf>,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Where the report goes.
+#[derive(Clone, Debug, Args)]
+pub struct OutputArgs {
     /// Write the report as JSON; "-" is standard output, in place of the table
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -136,6 +143,13 @@ pub struct RunArgs {
     /// No progress line
     #[arg(short, long)]
     pub quiet: bool,
+}
+
+impl OutputArgs {
+    /// The files to write.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        [&self.json, &self.html].into_iter().flatten().map(PathBuf::as_path)
+    }
 }
 
 #[derive(Debug, Args)]

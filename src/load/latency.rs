@@ -92,6 +92,23 @@ pub struct Summary {
     pub max: u64,
 }
 
+impl Summary {
+    /// What a table of it has: names, and microseconds.
+    pub fn rows(&self) -> [(&'static str, f64); 9] {
+        [
+            ("min", self.min as f64),
+            ("mean", self.mean),
+            ("p50", self.p50 as f64),
+            ("p75", self.p75 as f64),
+            ("p90", self.p90 as f64),
+            ("p99", self.p99 as f64),
+            ("p99.9", self.p99_9 as f64),
+            ("p99.99", self.p99_99 as f64),
+            ("max", self.max as f64),
+        ]
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -202,18 +202,7 @@ impl Report {
 
     fn latencies(&self, table: &mut Table) {
         let Some(l) = &self.latency_us else { return };
-        let rows = [
-            ("min", l.min as f64),
-            ("mean", l.mean),
-            ("p50", l.p50 as f64),
-            ("p75", l.p75 as f64),
-            ("p90", l.p90 as f64),
-            ("p99", l.p99 as f64),
-            ("p99.9", l.p99_9 as f64),
-            ("p99.99", l.p99_99 as f64),
-            ("max", l.max as f64),
-        ];
-        for (i, (name, value)) in rows.iter().enumerate() {
+        for (i, (name, value)) in l.rows().iter().enumerate() {
             table.line(if i == 0 { "latency" } else { "" }, &format!("{name:<7}{:>10}", units::micros(*value)));
         }
     }

@@ -5,7 +5,7 @@ use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::load::args::{BulkArgs, HandshakeArgs, IdleArgs, MixArgs, RequestArgs, RunArgs, TargetArgs};
+use crate::load::args::{BulkArgs, HandshakeArgs, IdleArgs, MixArgs, OutputArgs, RequestArgs, RunArgs, TargetArgs};
 use crate::load::bulk::{self, Bulk};
 use crate::load::client::Clients;
 use crate::load::connection::Acceptance;
@@ -106,9 +106,7 @@ pub struct Setup {
 
 impl Setup {
     fn new(target: &TargetArgs, run: &RunArgs, naming: Naming, connections: usize) -> Result<Setup, Refusal> {
-        for path in [&run.json, &run.html].into_iter().flatten() {
-            writable(path)?;
-        }
+        run.output.files().try_for_each(writable)?;
         let written = target.target.as_deref().or(target.target_option.as_deref()).unwrap_or_default();
         let resolved = Target::resolve(written, target.sni.as_deref(), Reach::new(target.yes_remote))?;
         let family = match (&run.cgroup, run.pid) {
@@ -149,7 +147,7 @@ impl Setup {
         let outcome = drive::run(scenario, &self.plan, &self.bounds, &stop, &mut watcher)?;
         watcher.finish();
         let report = summary::report(&self, &outcome, &watcher.seen);
-        publish(&report, self.run.json.as_deref(), self.run.html.as_deref())?;
+        publish(&report, &self.run.output)?;
         Ok(code(&outcome))
     }
 }
@@ -211,11 +209,11 @@ pub trait Publish {
 }
 
 /// Prints the table, or JSON where "-" was named, and writes the files.
-pub fn publish(report: &impl Publish, json: Option<&Path>, html: Option<&Path>) -> Result<(), Refusal> {
-    if let Some(path) = html {
+pub fn publish(report: &impl Publish, output: &OutputArgs) -> Result<(), Refusal> {
+    if let Some(path) = &output.html {
         fs::write(path, report.html()).map_err(|e| unwritable(path, &e))?;
     }
-    match json {
+    match output.json.as_deref() {
         Some(path) if path == Path::new("-") => print(&report.json()),
         Some(path) => {
             fs::write(path, report.json()).map_err(|e| unwritable(path, &e))?;
@@ -261,7 +259,7 @@ struct Watcher<'a> {
 
 impl<'a> Watcher<'a> {
     fn new(setup: &'a Setup) -> Watcher<'a> {
-        let terminal = !setup.run.quiet && std::io::stderr().is_terminal();
+        let terminal = !setup.run.output.quiet && std::io::stderr().is_terminal();
         let seen = Observations { before: setup.family.as_ref().map(Family::sample), ..Observations::default() };
         Watcher { setup, seen, terminal, drawn: false }
     }

@@ -181,9 +181,10 @@ impl Talk {
         let status = fed?;
         if self.session.is_full() {
             self.charge(&**host, entry, source, out)?;
-        } else if !std::mem::replace(&mut self.looked, true) && self.session.resumes_in_vain() {
-            let detail = "this client has as many connections as it may; see listener.limits.connections_per_identity";
-            return Err(self.session.refuse(Reason::RateLimited, detail, out));
+        } else if !std::mem::replace(&mut self.looked, true)
+            && let Some(detail) = self.session.resumes_in_vain()
+        {
+            return Err(self.session.refuse(Reason::RateLimited, &detail, out));
         }
         Ok(status)
     }

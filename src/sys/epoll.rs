@@ -12,16 +12,15 @@ mod watch;
 
 use super::buffers::BufferSizes;
 use super::direct;
-use super::kernel::{Completion, End, Family, Kernel, Operation, Token, Wait};
+use super::kernel::{Completion, Family, Kernel, Operation, Token, Wait};
 use super::missing::Missing;
 use attempt::Verdict;
 use buffers::Group;
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 use watch::{Flight, Side, Watches};
 
 /// Bounds of one loop.
@@ -248,14 +247,6 @@ impl Kernel for Epoll {
         self.groups[group as usize].take_back(buffer);
     }
 
-    fn now(&self) -> Instant {
-        Instant::now()
-    }
-
-    fn wall(&self) -> SystemTime {
-        SystemTime::now()
-    }
-
     fn socket(&mut self, family: Family) -> io::Result<RawFd> {
         let socket = direct::socket(family)?;
         socket.set_nonblocking(true)?;
@@ -270,10 +261,6 @@ impl Kernel for Epoll {
         // It cannot fail on a socket.
         let _ = direct::set_waiting(file, false);
         Ok(file)
-    }
-
-    fn begin_no_more(&mut self, listener: RawFd) -> io::Result<()> {
-        direct::begin_no_more(listener)
     }
 
     fn close(&mut self, file: RawFd) {
@@ -296,17 +283,5 @@ impl Kernel for Epoll {
             Err(_) => self.watches.of(socket).is_broken(),
         }
         sent
-    }
-
-    fn shutdown_send(&mut self, socket: RawFd) -> io::Result<()> {
-        direct::shutdown_send(socket)
-    }
-
-    fn reset_on_close(&mut self, socket: RawFd) {
-        direct::reset_on_close(socket);
-    }
-
-    fn address(&mut self, socket: RawFd, end: End) -> io::Result<SocketAddr> {
-        direct::address(socket, end)
     }
 }

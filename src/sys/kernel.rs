@@ -1,5 +1,6 @@
 //! What the reactor asks of a kernel. Three may stand here: io_uring, epoll, and a scripted one for simulations.
 
+use super::direct;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
@@ -80,7 +81,8 @@ pub enum End {
     Peer,
 }
 
-/// A kernel. One thread; the methods are called by the reactor alone.
+/// A kernel. One thread; the methods are called by the reactor alone. Those with a body need no ring and no watch; only a
+/// kernel that simulates them has its own.
 pub trait Kernel {
     /// Queues an operation; its completions come from later turns.
     ///
@@ -104,10 +106,14 @@ pub trait Kernel {
     fn recycle(&mut self, group: u16, buffer: u16);
 
     /// The monotonic clock.
-    fn now(&self) -> Instant;
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
 
     /// The wall clock.
-    fn wall(&self) -> SystemTime;
+    fn wall(&self) -> SystemTime {
+        SystemTime::now()
+    }
 
     /// A new stream socket, close-on-exec, without Nagle's delay.
     fn socket(&mut self, family: Family) -> io::Result<RawFd>;
@@ -119,8 +125,8 @@ pub trait Kernel {
     }
 
     /// Lets a listening socket begin no further connection; those that began already may still come to its queue.
-    fn begin_no_more(&mut self, _listener: RawFd) -> io::Result<()> {
-        Ok(())
+    fn begin_no_more(&mut self, listener: RawFd) -> io::Result<()> {
+        direct::begin_no_more(listener)
     }
 
     /// Closes a descriptor that no operation uses any more.
@@ -132,11 +138,17 @@ pub trait Kernel {
     }
 
     /// Ends the sending direction.
-    fn shutdown_send(&mut self, socket: RawFd) -> io::Result<()>;
+    fn shutdown_send(&mut self, socket: RawFd) -> io::Result<()> {
+        direct::shutdown_send(socket)
+    }
 
     /// Makes the coming close of a TCP socket a reset.
-    fn reset_on_close(&mut self, socket: RawFd);
+    fn reset_on_close(&mut self, socket: RawFd) {
+        direct::reset_on_close(socket);
+    }
 
     /// The IP address of one end; an error for a unix socket.
-    fn address(&mut self, socket: RawFd, end: End) -> io::Result<SocketAddr>;
+    fn address(&mut self, socket: RawFd, end: End) -> io::Result<SocketAddr> {
+        direct::address(socket, end)
+    }
 }

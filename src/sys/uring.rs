@@ -4,16 +4,15 @@ mod memory;
 
 use super::buffers::BufferSizes;
 use super::direct;
-use super::kernel::{Completion, End, Family, Kernel, Operation, Token, Wait};
+use super::kernel::{Completion, Family, Kernel, Operation, Token, Wait};
 use super::missing::Missing;
 use io_uring::register::{Probe, Restriction};
 use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 use memory::ProvidedBuffers;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{IntoRawFd, RawFd};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 /// Sizes of a ring.
 #[derive(Debug, Clone, Copy)]
@@ -175,14 +174,6 @@ impl Kernel for Uring {
         self.groups[group as usize].recycle(buffer);
     }
 
-    fn now(&self) -> Instant {
-        Instant::now()
-    }
-
-    fn wall(&self) -> SystemTime {
-        SystemTime::now()
-    }
-
     fn socket(&mut self, family: Family) -> io::Result<RawFd> {
         Ok(direct::socket(family)?.into_raw_fd())
     }
@@ -191,27 +182,11 @@ impl Kernel for Uring {
         direct::accept_waiting(listener)
     }
 
-    fn begin_no_more(&mut self, listener: RawFd) -> io::Result<()> {
-        direct::begin_no_more(listener)
-    }
-
     fn close(&mut self, file: RawFd) {
         direct::close(file);
     }
 
     fn send_now(&mut self, socket: RawFd, bytes: &[u8]) -> io::Result<usize> {
         direct::send_now(socket, bytes)
-    }
-
-    fn shutdown_send(&mut self, socket: RawFd) -> io::Result<()> {
-        direct::shutdown_send(socket)
-    }
-
-    fn reset_on_close(&mut self, socket: RawFd) {
-        direct::reset_on_close(socket);
-    }
-
-    fn address(&mut self, socket: RawFd, end: End) -> io::Result<SocketAddr> {
-        direct::address(socket, end)
     }
 }

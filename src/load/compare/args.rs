@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::load::args::OutputArgs;
 use crate::load::compare::peer::Extra;
 use crate::load::{limits, units};
 
@@ -58,15 +59,8 @@ pub struct CompareArgs {
     /// Requests per second of the latency scenario, the same for every program
     #[arg(long, value_name = "R", default_value = "2000", value_parser = units::rate)]
     pub rate: f64,
-    /// Write everything as JSON; "-" is standard output, in place of the table
-    #[arg(long, value_name = "FILE")]
-    pub json: Option<PathBuf>,
-    /// Write the report as a page with plots
-    #[arg(long, value_name = "FILE")]
-    pub html: Option<PathBuf>,
-    /// No progress line
-    #[arg(short, long)]
-    pub quiet: bool,
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 fn percent(text: &str) -> Result<f64, String> {

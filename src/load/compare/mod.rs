@@ -45,9 +45,7 @@ pub mod table;
 
 /// The whole command.
 pub fn compare(args: &CompareArgs) -> Result<u8, Refusal> {
-    for path in [&args.json, &args.html].into_iter().flatten() {
-        run::writable(path)?;
-    }
+    args.output.files().try_for_each(run::writable)?;
     let scenarios = Scenario::chosen(args)?;
     let (peers, missing) = peer::find(args)?;
     let mut course = Course::new(args, peers)?;
@@ -63,7 +61,7 @@ pub fn compare(args: &CompareArgs) -> Result<u8, Refusal> {
     course.clear_line();
     let interrupted = course.stop.is_set();
     let comparison = Comparison::new(args, &course, missing, rows, interrupted);
-    run::publish(&comparison, args.json.as_deref(), args.html.as_deref())?;
+    run::publish(&comparison, &args.output)?;
     Ok(comparison.code())
 }
 
@@ -111,7 +109,7 @@ impl<'a> Course<'a> {
                 std::process::exit(signal::INTERRUPTED);
             }
         })?;
-        let terminal = !args.quiet && std::io::stderr().is_terminal();
+        let terminal = !args.output.quiet && std::io::stderr().is_terminal();
         Ok(Course {
             args,
             peers,
@@ -129,7 +127,7 @@ impl<'a> Course<'a> {
 
     /// Who takes part, and who does not.
     fn tell(&self, missing: &[Missing]) {
-        if self.args.quiet {
+        if self.args.output.quiet {
             return;
         }
         let named = |p: &Peer| format!("{} {}", p.name, p.version).trim_end().to_owned();

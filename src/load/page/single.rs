@@ -81,18 +81,7 @@ fn latency(page: &mut Page, report: &Report) {
     page.tags("<section class=\"card\">\n<h2>Latency</h2>\n<div class=\"split\">\n");
     curve(page, &[Line { name: &report.scenario, colour: 0, points: &report.latency_curve }]);
     page.tags("<table>\n<tbody>\n");
-    let rows = [
-        ("least", l.min as f64),
-        ("mean", l.mean),
-        ("p50", l.p50 as f64),
-        ("p75", l.p75 as f64),
-        ("p90", l.p90 as f64),
-        ("p99", l.p99 as f64),
-        ("p99.9", l.p99_9 as f64),
-        ("p99.99", l.p99_99 as f64),
-        ("most", l.max as f64),
-    ];
-    for (name, value) in rows {
+    for (name, value) in l.rows() {
         page.tags("<tr><td>").text(name).tags("</td><td>").text(&units::micros(value)).tags("</td></tr>\n");
     }
     page.tags("</tbody>\n</table>\n</div>\n</section>\n");

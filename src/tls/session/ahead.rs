@@ -57,17 +57,15 @@ impl Session {
         })
     }
 
-    /// Whether the client resumes, its present step is the first that tells so, and it has as many connections as it
-    /// may. It has proven nothing yet, so it is counted nowhere; but there is no use in going on.
-    pub fn resumes_in_vain(&self) -> bool {
-        let Some(running) = self.running() else { return false };
+    /// Why to refuse a client that resumes, whose present step is the first that tells so, and that has as many
+    /// connections as it may. It has proven nothing yet, so it is counted nowhere; but there is no use in going on.
+    pub fn resumes_in_vain(&self) -> Option<String> {
+        let running = self.running()?;
         let resumed = running.tls.handshake_kind() == Some(HandshakeKind::Resumed);
-        let Some(handshake) = running.handshake.as_ref().filter(|_| resumed) else { return false };
-        let admission = handshake.tickets.last_opened();
-        match (&handshake.quota, admission.and_then(|admission| admission.identity())) {
-            (Some(quota), Some(who)) => !quota.has_room(who.as_str()),
-            _ => false,
-        }
+        let handshake = running.handshake.as_ref().filter(|_| resumed)?;
+        let quota = handshake.quota.as_ref()?;
+        let who = handshake.tickets.last_opened()?.identity()?;
+        (!quota.has_room(who.as_str())).then(|| too_many(quota))
     }
 
     /// Refuses a client before anything but a HelloRetryRequest was sent: `out`, which was not sent either, becomes the
