@@ -82,8 +82,10 @@ fn a_flood_of_refusals_is_summed_up_and_each_line_says_what_to_do() {
     for _ in 0..300 {
         assert!(Client::connect(&anonymous, SERVER_NAME, server.address()).echo(b"x").is_err());
     }
-    let lines: Vec<String> =
-        server.process.stderr.all().into_iter().filter(|line| line.contains("reason=no_cert")).collect();
-    assert!(!lines.is_empty(), "{}", server.process.stderr.text());
+    let refusals = || -> Vec<String> {
+        server.process.stderr.all().into_iter().filter(|line| line.contains("reason=no_cert")).collect()
+    };
+    assert!(until(SOON, || !refusals().is_empty()), "{}", server.process.stderr.text());
+    let lines = refusals();
     assert!(lines.iter().all(|line| line.contains("give the client its certificate")), "{:?}", lines.first());
 }

@@ -49,9 +49,8 @@ fn a_server_is_found_down_without_a_client_and_up_again_without_a_restart() {
             std::mem::forget(_back);
         }
     }
-    let log = server.process.stderr.text();
-    assert_eq!(log.matches("backend server is down, and it was the last").count(), 2, "{log}");
-    assert_eq!(log.matches("backend server is up again").count(), 2, "{log}");
+    server.logged("backend server is down, and it was the last", 2);
+    server.logged("backend server is up again", 2);
     drop(backend);
 }
 

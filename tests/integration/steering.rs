@@ -68,8 +68,7 @@ fn steering_by_cpu_without_pinned_workers_is_told_and_serves_by_hash() {
     let world = World::new();
     let backend = Backend::tcp(echo());
     let server = world.serve(&ConfigText::new(&backend.server).runtime("pin = false\nsteering = \"cpu\""));
-    let log = server.process.stderr.text();
-    assert!(log.contains("steering = \"cpu\" needs workers that keep to their CPUs"), "{log}");
+    server.logged("steering = \"cpu\" needs workers that keep to their CPUs", 1);
     ClientSpec::new(&world.pki).connect(server.address()).echo(b"served all the same").unwrap();
     assert_eq!(server.stop(), 0);
 }

@@ -82,6 +82,7 @@ fn a_sandbox_that_forbids_io_uring_is_served_in_over_epoll_and_told_why() {
         ConfigText::new(&backend.server).replace_runtime("engine = \"auto\"").admin().write(world.path());
         let server = Server::from_command(world.path(), &mut filtered(&world, errno));
         assert_eq!(server.ready_value("engine"), Some("epoll"));
+        server.logged("io_uring cannot be used", 1);
         let log = server.process.stderr.all();
         let warning = log.iter().find(|line| line.contains("WARN") && line.contains("io_uring cannot be used"));
         assert!(warning.is_some_and(|line| line.contains(why) && line.contains("engine = \"epoll\"")), "{log:?}");

@@ -128,6 +128,13 @@ impl Server {
         std::fs::read_to_string(self.dir.join("audit.jsonl")).unwrap_or_default()
     }
 
+    /// Waits until the log holds this, so many times: it is written beside the work, and read here by a thread.
+    pub fn logged(&self, what: &str, times: usize) {
+        let told = || self.process.stderr.text().matches(what).count();
+        assert!(wait::until(SOON, || told() >= times), "no {what:?}, {times} times:\n{}", self.process.stderr.text());
+        assert_eq!(told(), times, "{what:?}:\n{}", self.process.stderr.text());
+    }
+
     /// SIGTERM, and a wait for the end: the exit code. Nothing may have panicked.
     pub fn stop(mut self) -> i32 {
         self.process.signal("TERM");
