@@ -7,7 +7,7 @@ use crate::world::config::ConfigText;
 use crate::world::http::{get, try_get};
 use crate::world::pki::{LeafSpec, SERVER_NAME};
 use crate::world::server::{Server, audit_lines, binary};
-use crate::world::wait::{SOON, until};
+use crate::world::wait::{SOON, uninterrupted, until};
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixDatagram;
@@ -249,7 +249,7 @@ fn the_journal_gets_each_line_as_an_entry_with_fields() {
     client.echo(b"x").unwrap();
     let mut entry = vec![0; 256 << 10];
     let told = loop {
-        let length = listening.recv(&mut entry).expect("no entry of the client");
+        let length = uninterrupted(|| listening.recv(&mut entry)).expect("no entry of the client");
         let text = String::from_utf8_lossy(&entry[..length]).into_owned();
         if text.contains("COUNTERSIGN_EVENT=accepted\n") {
             break text;

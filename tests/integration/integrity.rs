@@ -6,7 +6,7 @@ use crate::world::backend::{Backend, Conversation, Script};
 use crate::world::client::{Client, ClientSpec, Ending, TLS12, TLS13};
 use crate::world::config::ConfigText;
 use crate::world::pki::SERVER_NAME;
-use crate::world::wait::SOON;
+use crate::world::wait::{SOON, uninterrupted};
 use aws_lc_rs::digest::{Context, SHA256};
 use socket2::{Domain, Socket, Type};
 use std::io::{ErrorKind, Read, Write};
@@ -91,7 +91,7 @@ fn noisy_backend(told: Sender<(Sum, Sum)>) -> Script {
             sum.end()
         });
         let (mut sum, mut buffer) = (Summing::new(), vec![0; 30_000]);
-        while let Ok(read) = reading.read(&mut buffer)
+        while let Ok(read) = uninterrupted(|| reading.read(&mut buffer))
             && read > 0
         {
             sum.add(&buffer[..read]);

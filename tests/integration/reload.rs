@@ -6,7 +6,7 @@ use crate::world::client::{Client, ClientSpec, Ending, TLS12, TLS13, Tickets};
 use crate::world::config::{ConfigText, ListenerText, SiteText};
 use crate::world::pki::{Ca, Credential, KeyKind, LeafSpec, SERVER_NAME};
 use crate::world::server::{Server, command};
-use crate::world::wait::{SOON, until};
+use crate::world::wait::{SOON, uninterrupted, until};
 use serde_json::Value;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -478,7 +478,7 @@ fn the_service_manager_hears_of_a_reload_and_its_end() {
     let server = Server::from_command(served.world.path(), &mut run);
     let heard = || {
         let mut buffer = [0; 4096];
-        let n = socket.recv(&mut buffer).unwrap();
+        let n = uninterrupted(|| socket.recv(&mut buffer)).unwrap();
         String::from_utf8_lossy(&buffer[..n]).into_owned()
     };
     assert!(heard().contains("READY=1"));

@@ -3,6 +3,7 @@
 use super::record::{CHANGE_CIPHER_SPEC, HANDSHAKE, Sealer, Secrets, VERSIONS, Version, messages, plain, records};
 use crate::world::client::{Client, Ending, Tickets};
 use crate::world::pki::{Credential, Pki, SERVER_NAME};
+use crate::world::wait::uninterrupted;
 use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs::{cipher_suite, default_provider, kx_group};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
@@ -125,7 +126,8 @@ impl Raw {
     pub fn receive_flight(&mut self) -> Result<(), Ending> {
         let mut buffer = [0; 16 << 10];
         loop {
-            let read = self.client.tcp.read(&mut buffer).map_err(|error| Ending::Other(error.to_string()))?;
+            let read = uninterrupted(|| self.client.tcp.read(&mut buffer));
+            let read = read.map_err(|error| Ending::Other(error.to_string()))?;
             if read == 0 {
                 return Err(Ending::Fin);
             }

@@ -2,7 +2,7 @@
 //! leave by itself.
 
 use crate::world::process::Output;
-use crate::world::wait::{SOON, until};
+use crate::world::wait::{SOON, uninterrupted, until};
 use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -39,7 +39,7 @@ fn collect(mut stream: impl Read + Send + 'static) -> Collected {
     let sink = all.clone();
     let reader = std::thread::spawn(move || {
         let mut buffer = [0u8; 16 << 10];
-        while let Ok(read @ 1..) = stream.read(&mut buffer) {
+        while let Ok(read @ 1..) = uninterrupted(|| stream.read(&mut buffer)) {
             sink.lock().unwrap().extend_from_slice(&buffer[..read]);
         }
     });

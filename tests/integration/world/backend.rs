@@ -35,7 +35,7 @@ impl Conversation {
     /// One read; `None` at the end, whose kind is kept.
     pub fn read(&mut self) -> Option<Vec<u8>> {
         let mut buffer = [0u8; 16 << 10];
-        let end = match self.socket.read(&mut buffer) {
+        let end = match wait::uninterrupted(|| self.socket.read(&mut buffer)) {
             Ok(0) => End::Fin,
             Ok(read) => {
                 self.seen.lock().unwrap().received.extend_from_slice(&buffer[..read]);

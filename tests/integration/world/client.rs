@@ -1,7 +1,7 @@
 //! A TLS client on rustls's buffered API over a plain socket, with every way to end a connection in the test's hands.
 
 use super::pki::{Credential, Pki, SERVER_NAME};
-use super::wait::SOON;
+use super::wait::{SOON, uninterrupted};
 use rustls::client::{
     ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls12Resumption, Tls13ClientSessionValue,
 };
@@ -296,7 +296,7 @@ impl Client {
 
     fn flush(&mut self) -> Result<(), Ending> {
         while self.tls.wants_write() {
-            if let Err(error) = self.tls.write_tls(&mut self.tcp) {
+            if let Err(error) = uninterrupted(|| self.tls.write_tls(&mut self.tcp)) {
                 // What the server said before it closed matters more than that it closed.
                 return Err(match self.receive() {
                     Err(Ending::Alert(alert)) => Ending::Alert(alert),
@@ -308,7 +308,7 @@ impl Client {
     }
 
     fn receive(&mut self) -> Result<(), Ending> {
-        match self.tls.read_tls(&mut self.tcp) {
+        match uninterrupted(|| self.tls.read_tls(&mut self.tcp)) {
             Ok(0) if self.tls.is_handshaking() => return Err(Ending::Fin),
             Ok(_) => {}
             Err(error) => return Err(ending_of(&error)),

@@ -1,5 +1,6 @@
 //! Waiting with a bound: every wait of the suite is a loop on a condition with a deadline, never a fixed sleep.
 
+use std::io::{ErrorKind, Result};
 use std::time::{Duration, Instant};
 
 /// How long anything that should happen at once may take on a slow, busy machine.
@@ -25,4 +26,15 @@ pub fn until_some<T>(limit: Duration, mut condition: impl FnMut() -> Option<T>) 
 /// The same for a yes or no.
 pub fn until(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
     until_some(limit, || condition().then_some(())).is_some()
+}
+
+/// One read of a socket with a time limit, and again where it was interrupted: the kernel restarts it by itself only
+/// without a limit, and any stop of this process (a debugger, a frozen container) interrupts it.
+pub fn uninterrupted<T>(mut read: impl FnMut() -> Result<T>) -> Result<T> {
+    loop {
+        match read() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
 }
