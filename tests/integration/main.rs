@@ -47,4 +47,5 @@ mod tls_options;
 mod top;
 mod trust;
 mod tuning;
+mod units;
 mod world;
