@@ -5,7 +5,6 @@ use super::mentions::Mentions;
 use super::model::*;
 use super::report::Problem;
 use super::{defaults, net, sha256};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -66,11 +65,11 @@ impl Config {
     }
 }
 
-fn read_listen(flags: &Flags, faults: &mut Vec<Fault>) -> Vec<SocketAddr> {
-    let mut addresses: Vec<SocketAddr> = Vec::new();
+fn read_listen(flags: &Flags, faults: &mut Vec<Fault>) -> Vec<ListenAddress> {
+    let mut addresses: Vec<ListenAddress> = Vec::new();
     for text in &flags.listen {
         match net::listen(text) {
-            Ok(address) if address.port() != 0 && addresses.contains(&address) => {
+            Ok(address) if address.ip().is_none_or(|ip| ip.port() != 0) && addresses.contains(&address) => {
                 faults.push(Fault::config("--listen", &format!("{address} is given twice"), "leave one of them out"));
             }
             Ok(address) => addresses.push(address),
@@ -83,7 +82,7 @@ fn read_listen(flags: &Flags, faults: &mut Vec<Fault>) -> Vec<SocketAddr> {
     addresses
 }
 
-fn read_backend(flags: &Flags, listening: &[SocketAddr], faults: &mut Vec<Fault>) -> Option<Server> {
+fn read_backend(flags: &Flags, listening: &[ListenAddress], faults: &mut Vec<Fault>) -> Option<Server> {
     const HELP: &str = "give IP:port or unix:PATH, such as 127.0.0.1:9000";
     let here = std::path::absolute(".").unwrap_or_else(|_| PathBuf::from("."));
     let server = match net::server(&flags.backend, &here) {
@@ -99,15 +98,15 @@ fn read_backend(flags: &Flags, listening: &[SocketAddr], faults: &mut Vec<Fault>
             let help = "use a server of this host, or a configuration file with allow_remote = true";
             faults.push(Fault::config("--backend", &message, help));
         }
-        if listening.contains(address) {
+        if listening.contains(&ListenAddress::Ip(*address)) {
             faults.push(Fault::config("--backend", &format!("{address} is the address of --listen too"), HELP));
         }
     }
     Some(server)
 }
 
-fn read_admin(text: &str, listening: &[SocketAddr], faults: &mut Vec<Fault>) -> Option<Admin> {
-    let address = match net::listen(text) {
+fn read_admin(text: &str, listening: &[ListenAddress], faults: &mut Vec<Fault>) -> Option<Admin> {
+    let address = match net::own(text) {
         Ok(address) => address,
         Err(problem) => {
             faults.push(fault("--admin", problem, "give IP:port, such as 127.0.0.1:9180"));
@@ -119,7 +118,7 @@ fn read_admin(text: &str, listening: &[SocketAddr], faults: &mut Vec<Fault>) -> 
         let help = "use an address of 127.0.0.0/8, or a configuration file with allow_remote = true";
         faults.push(Fault::config("--admin", &message, help));
     }
-    if address.port() != 0 && listening.contains(&address) {
+    if address.port() != 0 && listening.contains(&ListenAddress::Ip(address)) {
         faults.push(Fault::config(
             "--admin",
             &format!("{address} is the address of --listen too"),
@@ -134,7 +133,7 @@ fn fault(flag: &str, problem: Problem, help: &str) -> Fault {
     Fault::config(flag, &problem.message, help)
 }
 
-fn listener(addresses: Vec<SocketAddr>) -> Listener {
+fn listener(addresses: Vec<ListenAddress>) -> Listener {
     Listener {
         name: Arc::from(defaults::NAME),
         addresses,

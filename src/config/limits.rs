@@ -161,6 +161,10 @@ pub const DURATION_MAX: std::time::Duration = std::time::Duration::from_secs(365
 pub const CPU_NUMBER_MAX: usize = 1023;
 /// Bytes of a unix socket's path: `sun_path` without its final zero.
 pub const UNIX_PATH_BYTES_MAX: usize = 107;
+/// Bytes of the name of a passed socket, as systemd bounds it.
+pub const PASSED_NAME_BYTES_MAX: usize = 255;
+/// Sockets that the service manager may pass.
+pub const PASSED_SOCKETS_MAX: usize = 4096;
 /// Bytes of the name of a listener, site, backend or rule: they become labels and log fields.
 pub const NAME_BYTES_MAX: usize = 128;
 /// Bytes of a text that a rule compares with.

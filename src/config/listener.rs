@@ -5,7 +5,6 @@ use super::nearest::nearest;
 use super::walk::{Table, Value, Zero};
 use super::{defaults, forms, keys, limits, net};
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// A part that sites name, and where it stands.
@@ -146,7 +145,7 @@ fn read_listener(table: &Table<'_>, lone: bool) -> Listener {
     listener
 }
 
-fn read_addresses(value: &Value<'_>) -> Vec<SocketAddr> {
+fn read_addresses(value: &Value<'_>) -> Vec<ListenAddress> {
     let Some(values) = value.texts("a list of addresses, such as [\"0.0.0.0:8443\"]") else { return Vec::new() };
     if values.is_empty() {
         value.place.fault("is empty", format!("write {}", net::LISTEN_WANTED));

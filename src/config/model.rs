@@ -2,6 +2,7 @@
 
 use super::fault::Fault;
 use super::mentions::Mentions;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -147,11 +148,44 @@ pub struct Tickets {
     pub secret_files: Vec<PathBuf>,
 }
 
+/// Where a listener listens.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum ListenAddress {
+    Ip(SocketAddr),
+    /// On the sockets that the service manager opened under this name.
+    Systemd(Arc<str>),
+}
+
+impl ListenAddress {
+    /// What it is bound to, where the configuration says it.
+    pub fn ip(&self) -> Option<SocketAddr> {
+        match self {
+            ListenAddress::Ip(address) => Some(*address),
+            ListenAddress::Systemd(_) => None,
+        }
+    }
+}
+
+impl From<SocketAddr> for ListenAddress {
+    fn from(address: SocketAddr) -> ListenAddress {
+        ListenAddress::Ip(address)
+    }
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ListenAddress::Ip(address) => address.fmt(f),
+            ListenAddress::Systemd(name) => write!(f, "systemd:{name}"),
+        }
+    }
+}
+
 /// `[[listener]]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Listener {
     pub name: Arc<str>,
-    pub addresses: Vec<SocketAddr>,
+    pub addresses: Vec<ListenAddress>,
     pub accept_proxy_from: Vec<ipnet::IpNet>,
     /// Zero: off.
     pub tcp_keepalive: Duration,

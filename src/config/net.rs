@@ -1,19 +1,43 @@
 //! Addresses and networks: where we listen, whom we believe, where backends are.
 
 use super::limits;
-use super::model::Server;
+use super::model::{ListenAddress, Server};
 use super::report::Problem;
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 /// What to write where an address to listen on is wanted.
-pub(super) const LISTEN_WANTED: &str = "IP:port in quotes, such as \"0.0.0.0:8443\" or \"[::]:8443\"";
+pub(super) const LISTEN_WANTED: &str =
+    "IP:port in quotes, such as \"0.0.0.0:8443\" or \"[::]:8443\", or \"systemd:NAME\" for sockets of a socket unit";
 /// What to write where a server is wanted.
 pub(super) const SERVER_WANTED: &str = "IP:port or unix:PATH in quotes, such as \"127.0.0.1:9000\"";
 
+/// Where a listener listens: an address, or the name of the service manager's sockets.
+pub(super) fn listen(text: &str) -> Result<ListenAddress, Problem> {
+    match text.strip_prefix("systemd:") {
+        Some(name) => passed_name(name).map(|()| ListenAddress::Systemd(name.into())),
+        None => own(text).map(ListenAddress::Ip),
+    }
+}
+
+/// A name that `FileDescriptorName=` of a socket unit can have (systemd.socket(5)).
+fn passed_name(name: &str) -> Result<(), Problem> {
+    let help =
+        "write the FileDescriptorName= of the socket unit, by default the unit's name: \"systemd:countersign.socket\"";
+    if name.is_empty() {
+        return Err(Problem::new("there is no name behind \"systemd:\"", help));
+    }
+    if name.len() > limits::PASSED_NAME_BYTES_MAX
+        || !name.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b':')
+    {
+        return Err(Problem::new(format!("{name:?} is no name that systemd gives to a socket"), help));
+    }
+    Ok(())
+}
+
 /// An address to listen on. Port 0 lets the kernel choose.
-pub(super) fn listen(text: &str) -> Result<SocketAddr, Problem> {
+pub(super) fn own(text: &str) -> Result<SocketAddr, Problem> {
     if let Some(port) = text.strip_prefix("*:").or_else(|| text.strip_prefix(':')) {
         let help = format!("write \"0.0.0.0:{port}\" for IPv4, \"[::]:{port}\" for IPv6, or both");
         return Err(Problem::new(format!("{text:?} names no address"), help));
@@ -113,7 +137,7 @@ mod tests {
     #[test]
     fn takes_addresses_of_both_families_and_port_zero() {
         for text in ["127.0.0.1:0", "0.0.0.0:8443", "[::]:8443", "[::1]:0", "[fe80::1%2]:443"] {
-            assert!(listen(text).is_ok(), "{text}");
+            assert_eq!(listen(text), Ok(ListenAddress::Ip(text.parse().unwrap())));
         }
     }
 
@@ -134,6 +158,17 @@ mod tests {
         }
         let problem = listen("fe80::1:8443").unwrap_err();
         assert!(problem.help.unwrap().contains("in brackets"));
+    }
+
+    #[test]
+    fn sockets_of_the_service_manager_have_names_that_it_gives() {
+        for name in ["public", "countersign.socket", "a b", &"x".repeat(limits::PASSED_NAME_BYTES_MAX)] {
+            assert_eq!(listen(&format!("systemd:{name}")), Ok(ListenAddress::Systemd(name.into())));
+        }
+        for name in ["", "a:b", "a\n", "ü", &"x".repeat(limits::PASSED_NAME_BYTES_MAX + 1)] {
+            assert!(listen(&format!("systemd:{name}")).is_err(), "{name:?}");
+        }
+        assert!(own("systemd:public").is_err());
     }
 
     #[test]

@@ -77,7 +77,7 @@ pub(super) fn read_admin(root: &Table<'_>) -> Option<Admin> {
 fn read_address(value: Value<'_>) -> Option<Option<SocketAddr>> {
     value.parse("IP:port in quotes, such as \"127.0.0.1:9180\", or \"\" for none", |text| match text {
         "" => Ok(None),
-        _ => net::listen(text).map(Some),
+        _ => net::own(text).map(Some),
     })
 }
 

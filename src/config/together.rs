@@ -27,28 +27,28 @@ pub(super) fn check(root: &Table<'_>, parts: &Parts<'_>, admin: Option<&Admin>) 
 /// An address serves one purpose. SO_REUSEPORT would let two listeners bind the same one and take each other's
 /// connections at random.
 fn check_addresses(root: &Table<'_>, parts: &Parts<'_>, admin: Option<&Admin>) {
-    let mut taken: HashMap<SocketAddr, String> = HashMap::new();
-    let mut claim = |address: SocketAddr, owner: String, place: &Place<'_>| {
+    let mut taken: HashMap<ListenAddress, String> = HashMap::new();
+    let mut claim = |address: ListenAddress, owner: String, place: &Place<'_>| {
         // The kernel gives every port 0 another number.
-        if address.port() == 0 {
+        if address.ip().is_some_and(|ip| ip.port() == 0) {
             return;
         }
-        if let Some(other) = taken.insert(address, owner) {
+        if let Some(other) = taken.insert(address.clone(), owner) {
             place.fault(format!("{address} is taken by {other}"), "give each its own address or port");
         }
     };
     for listener in &parts.listeners {
         for address in &listener.item.addresses {
             let owner = format!("the listener of line {}", listener.table.place.line());
-            claim(*address, owner, &listener.table.place_of("address"));
+            claim(address.clone(), owner, &listener.table.place_of("address"));
         }
     }
     for (key, address) in admin.iter().flat_map(|admin| [("http", admin.http), ("probe", admin.probe)]) {
         if let Some(address) = address {
-            claim(address, format!("admin.{key}"), &root.place_of(&format!("admin.{key}")));
+            claim(address.into(), format!("admin.{key}"), &root.place_of(&format!("admin.{key}")));
         }
     }
-    let bound: HashSet<SocketAddr> = taken.into_keys().collect();
+    let bound: HashSet<SocketAddr> = taken.into_keys().filter_map(|address| address.ip()).collect();
     warn_of_covered_addresses(&bound, &parts.listeners);
     refuse_loops(&bound, &parts.backends);
 }
@@ -56,9 +56,10 @@ fn check_addresses(root: &Table<'_>, parts: &Parts<'_>, admin: Option<&Admin>) {
 /// Next to a listener on every address, one on a single address gets what is sent there: legal, rarely meant.
 fn warn_of_covered_addresses(bound: &HashSet<SocketAddr>, listeners: &[Named<'_, Listener>]) {
     for listener in listeners {
-        for address in listener.item.addresses.iter().filter(|address| !address.ip().is_unspecified()) {
+        let named = listener.item.addresses.iter().filter_map(ListenAddress::ip);
+        for address in named.filter(|address| !address.ip().is_unspecified()) {
             let every = SocketAddr::new(unspecified_like(address.ip()), address.port());
-            if bound.contains(&every) && !listener.item.addresses.contains(&every) {
+            if bound.contains(&every) && !listener.item.addresses.contains(&every.into()) {
                 let message = format!("{every} is bound too: connections to {address} come here, all others there");
                 listener.table.place_of("address").warn(message, "use another port if this is not meant");
             }

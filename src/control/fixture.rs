@@ -59,7 +59,7 @@ pub fn generation(config: Arc<Config>, counters: Vec<Arc<Counters>>) -> Generati
 fn listener(name: &str) -> Listener {
     Listener {
         name: Arc::from(name),
-        addresses: vec!["127.0.0.1:0".parse().unwrap()],
+        addresses: vec![ListenAddress::Ip("127.0.0.1:0".parse().unwrap())],
         accept_proxy_from: Vec::new(),
         tcp_keepalive: Duration::from_secs(60),
         limits: Limits {

@@ -7,7 +7,9 @@ use super::ctl::{self, Opened};
 use super::desk::Desk;
 use super::drain::{Drain, Outcome, drain};
 use super::failure::{Exit, StartFailure};
-use super::handover::{Described, Doors, Elder, HandedOver, Helper, Legacy, Predecessor, Resumption, Succession};
+use super::handover::{
+    Described, Doors, Elder, Given, HandedOver, Helper, Legacy, Predecessor, Resumption, Succession,
+};
 use super::logging::{self, LogLevel};
 use super::notify::{ask_for_time, feed_watchdog, notify};
 use super::pool;
@@ -91,7 +93,7 @@ fn run_with<S: Service>(
     config: Config,
     options: Options,
     load: Load<S::Snapshot>,
-    start: impl FnOnce(Arc<S::Snapshot>, Arc<AuditQueue>, Blocks, Option<&mut Legacy>) -> Result<S, StartFailure>,
+    start: impl FnOnce(Arc<S::Snapshot>, Arc<AuditQueue>, Blocks, Given<'_>) -> Result<S, StartFailure>,
     signals: impl FnOnce(&mpsc::Sender<Asked>) -> io::Result<()>,
 ) -> u8 {
     let (log, level) = match logging::start(&config.log) {
@@ -124,15 +126,15 @@ fn serve<S: Service>(
     config: Config,
     options: Options,
     (load, log): (Load<S::Snapshot>, LogLevel),
-    start: impl FnOnce(Arc<S::Snapshot>, Arc<AuditQueue>, Blocks, Option<&mut Legacy>) -> Result<S, StartFailure>,
+    start: impl FnOnce(Arc<S::Snapshot>, Arc<AuditQueue>, Blocks, Given<'_>) -> Result<S, StartFailure>,
     signals: impl FnOnce(&mpsc::Sender<Asked>) -> io::Result<()>,
 ) -> Result<Exit, StartFailure> {
     let config = Arc::new(config);
     warn(&config.warnings);
     let Options { announce, succession } = options;
-    let (helper, predecessor) = match succession {
-        Some(Succession { helper, predecessor }) => (helper, predecessor),
-        None => (Err("this command serves for a while only".to_owned()), None),
+    let (helper, predecessor, passed) = match succession {
+        Some(Succession { helper, predecessor, passed }) => (helper, predecessor, passed),
+        None => (Err("this command serves for a while only".to_owned()), None, Vec::new()),
     };
     let mut legacy = predecessor.as_ref().map(Predecessor::read).transpose()?;
     // Before the files are read: a change while they are is to be seen as one.
@@ -150,7 +152,8 @@ fn serve<S: Service>(
     let (asked, mut heard) = mpsc::channel(signals::WAITING_MAX);
     // Before the workers, so that a signal that comes from here on finds somebody who drains.
     signals(&asked).map_err(|error| lacks("signal handlers", &error))?;
-    let service = Arc::new(start(loaded.snapshot, Arc::clone(&queue), blocks, legacy.as_mut())?);
+    let given = Given { legacy: legacy.as_mut(), passed };
+    let service = Arc::new(start(loaded.snapshot, Arc::clone(&queue), blocks, given)?);
     let writer = Writer::start(target, Arc::clone(&queue), Arc::clone(&refusals))
         .map_err(|error| lacks("a thread for the audit", &error))?;
     let mut state = State::new(Generation::of(config, loaded.facts, &*service), Some(queue));

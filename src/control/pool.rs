@@ -2,12 +2,12 @@
 
 use super::explain::{self, Report, Unchosen};
 use super::failure::StartFailure;
-use super::handover::Legacy;
+use super::handover::Given;
 use super::reload::Loaded;
 use super::service::{AskSeen, Explained, Explanation, Rotated, Service, Waker};
 use super::state::{Anchor, Crl, Facts, ServerCertificate};
-use crate::config::{Config, Fault, SiteName};
-use crate::sys;
+use crate::config::{Config, Fault, ListenAddress, SiteName};
+use crate::sys::{self, Passed};
 use crate::tls::TicketKeys;
 use crate::trust::{Blocks, Presented};
 use crate::worker::{
@@ -37,20 +37,39 @@ pub fn start(
     snapshot: Arc<Snapshot>,
     audit: Arc<AuditQueue>,
     blocks: Blocks,
-    legacy: Option<&mut Legacy>,
+    Given { legacy, passed }: Given<'_>,
 ) -> Result<Pool, StartFailure> {
     sys::limits::ignore_failed_writes();
     sys::limits::forbid_core_dumps();
     if let Err(error) = sys::limits::raise_descriptor_limit() {
         tracing::warn!(%error, "the limit of open descriptors stays as it is; LimitNOFILE= sets it from outside");
     }
-    let Some(legacy) = legacy else { return Pool::start(snapshot, Some(audit), blocks).map_err(failure) };
+    let Some(legacy) = legacy else {
+        tell_unnamed(&snapshot, &passed);
+        let inheritance = Inheritance { passed, ..Inheritance::default() };
+        return Pool::start_with(snapshot, Some(audit), blocks, inheritance).map_err(failure);
+    };
     if let (Some(own), Some(handed)) = (snapshot.tickets(), &legacy.keys)
         && !own.adopt(handed)
     {
         tracing::warn!("the ticket keys of the process before do not fit; its clients need a full handshake each");
     }
     Pool::start_with(snapshot, Some(audit), blocks, legacy.for_workers()).map_err(failure)
+}
+
+/// Sockets that nobody accepts on let clients wait for ever.
+fn tell_unnamed(snapshot: &Snapshot, passed: &[Passed]) {
+    let named = |name: &str| {
+        let mut addresses = snapshot.config().listeners.iter().flat_map(|listener| &listener.addresses);
+        addresses.any(|address| matches!(address, ListenAddress::Systemd(known) if **known == *name))
+    };
+    for one in passed.iter().filter(|one| !named(&one.name)) {
+        tracing::warn!(
+            "systemd passed a socket {name:?} that no listener names, and its clients wait in vain; write address = \
+             [\"systemd:{name}\"], or remove it from the socket unit",
+            name = one.name
+        );
+    }
 }
 
 fn failure(error: StartError) -> StartFailure {

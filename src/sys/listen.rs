@@ -34,6 +34,16 @@ pub fn listen(address: SocketAddr, options: ListenOptions) -> io::Result<TcpList
     Ok(socket.into())
 }
 
+/// Gives a socket that somebody else made what [`listen`] gives to its own, the queue's length apart.
+///
+/// # Errors
+/// What setsockopt says.
+pub fn adopt(socket: &TcpListener, options: ListenOptions) -> io::Result<()> {
+    let socket = SockRef::from(socket);
+    socket.set_tcp_nodelay(true)?;
+    keep_alive(&socket, options.keepalive)
+}
+
 /// Changes the keepalive of a listening socket: connections accepted from now on inherit it.
 ///
 /// # Errors

@@ -15,6 +15,7 @@
 //! takes that path yet.
 
 mod acceptor;
+mod activation;
 pub mod affinity;
 mod buffers;
 mod clock;
@@ -41,12 +42,13 @@ mod timers;
 mod uring;
 
 pub use acceptor::Acceptor;
+pub use activation::{Passed, passed_sockets};
 pub use buffers::{BufferSizes, Lease, Size};
 pub use clock::thread_cpu_time;
 pub use epoll::{Epoll, EpollOptions};
 pub use helper::split_off;
 pub use kernel::{Completion, End, Family, Kernel, Operation, Token, Wait};
-pub use listen::{ListenOptions, listen, probe_address, set_keepalive};
+pub use listen::{ListenOptions, adopt, listen, probe_address, set_keepalive};
 pub use missing::Missing;
 pub use passing::{DESCRIPTORS_MAX, inherited_socket, receive_with, send_with};
 pub use reactor::Reactor;

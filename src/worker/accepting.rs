@@ -4,7 +4,7 @@ use super::counters::Counters;
 use super::gauges::Gauges;
 use super::host::{Tenancy, WorkerHost};
 use super::plan::Plan;
-use crate::config::limits;
+use crate::config::{ListenAddress, limits};
 use crate::relay::{EndSignal, Entry, Host, Live, serve};
 use crate::sys::{self, Acceptor, Socket};
 use crate::wire::audit::{CloseReason, Event};
@@ -27,7 +27,7 @@ const SHORTAGE_PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duratio
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ListenKey {
     pub listener: Arc<str>,
-    pub address: SocketAddr,
+    pub address: ListenAddress,
 }
 
 /// A listening socket for another process, or from one.
@@ -49,7 +49,7 @@ pub(super) type Listening = (ListenKey, TcpListener);
 pub(super) enum Parting {
     /// It closes, once everybody is taken who waits in its queue or is about to: a close would reset them.
     Emptied,
-    /// It lives on in another process, which takes from its queue.
+    /// It lives on in another process, which takes from its queue, or will.
     LivesOn,
 }
 
@@ -107,12 +107,14 @@ impl Gate {
         self.add(sockets);
     }
 
-    /// Duplicates of all sockets that are accepted on.
+    /// Duplicates of all sockets that are accepted on and were bound by us.
     pub fn lend(&self) -> Vec<Lent> {
         let worker = self.plan().worker.index;
         let lend = |door: &Rc<Door>| {
+            // Those of the service manager go on as they came, once each.
+            let address = door.key.address.ip()?;
             let socket = door.socket.borrow().as_ref()?.try_clone().ok()?;
-            Some(Lent { listener: door.key.listener.clone(), address: door.key.address, worker, socket })
+            Some(Lent { listener: door.key.listener.clone(), address, worker, socket })
         };
         self.doors.borrow().iter().filter_map(lend).collect()
     }
@@ -120,7 +122,9 @@ impl Gate {
     /// Ends all accept loops.
     pub fn stop(&self, parting: Parting) {
         for door in self.doors.borrow_mut().drain(..) {
-            door.parting.set(parting);
+            if door.key.address.ip().is_some() {
+                door.parting.set(parting);
+            }
             door.stop.end(CloseReason::Drained);
         }
     }
@@ -130,6 +134,11 @@ impl Gate {
         for (key, socket) in sockets {
             let listeners = &plan.snapshot.config().listeners;
             let Some(listener) = listeners.iter().position(|known| known.name == key.listener) else { continue };
+            let parting = match key.address {
+                ListenAddress::Ip(_) => Parting::Emptied,
+                // The service manager keeps it: whoever waits there is for the next process.
+                ListenAddress::Systemd(_) => Parting::LivesOn,
+            };
             let door = Rc::new(Door {
                 key,
                 // Without it the socket keeps the options that it was bound with.
@@ -137,7 +146,7 @@ impl Gate {
                 keepalive: Cell::new(listeners[listener].tcp_keepalive),
                 listener: Cell::new(listener),
                 stop: EndSignal::default(),
-                parting: Cell::new(Parting::Emptied),
+                parting: Cell::new(parting),
             });
             self.doors.borrow_mut().push(door.clone());
             let acceptor = Acceptor::new(plan.reactor(), socket);

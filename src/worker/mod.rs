@@ -5,6 +5,7 @@
 mod accepting;
 pub mod audit_queue;
 mod backends;
+mod binding;
 pub mod counters;
 mod engine;
 mod gauges;

@@ -1,7 +1,8 @@
 //! All workers: started together, told together.
 
-use super::accepting::{Lent, ListenKey, Listening, Parting};
+use super::accepting::{Lent, ListenKey, Parting};
 use super::audit_queue::AuditQueue;
+use super::binding::{Bound, Sources, bind};
 use super::counters::Counters;
 use super::engine::Engine;
 use super::gauges::Gauges;
@@ -13,12 +14,12 @@ use super::start_error::StartError;
 use super::steering::Steering;
 use super::thread::{self, Command, Mailbox, Publication, Setup, Shared};
 use crate::config::{Config, Cpus, Listener, Pin, limits};
-use crate::sys::{self, ListenOptions, affinity};
+use crate::sys::{self, Passed, affinity};
 use crate::trust::{Blocks, KnownChain, SharedChainCache};
 use crate::wire::audit::CloseReason;
 use arc_swap::ArcSwap;
 use rustls_pki_types::UnixTime;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
@@ -36,6 +37,8 @@ pub struct Pool {
     /// Only the control side looks here; no worker does.
     present: Mutex<Present>,
     chains: Arc<SharedChainCache>,
+    /// What the service manager passed; a reload may name what was not named before.
+    passed: Vec<Passed>,
     /// The listening sockets are another process's: a generation that is published changes none.
     left: AtomicBool,
 }
@@ -45,6 +48,8 @@ pub struct Pool {
 pub struct Inheritance {
     pub sockets: Vec<Lent>,
     pub chains: Vec<KnownChain>,
+    /// What the service manager passed, to this process or to one before it.
+    pub passed: Vec<Passed>,
 }
 
 #[derive(Debug)]
@@ -88,7 +93,9 @@ impl Pool {
         let config = snapshot.config().clone();
         let cpus = choose_cpus(&config)?;
         let engine = Engine::choose(config.runtime.engine, cpus.len())?;
-        let (mut sockets, addresses) = bind(&config.listeners, &[], inheritance.sockets, cpus.len())?;
+        let Inheritance { sockets: inherited, chains: known_chains, passed } = inheritance;
+        let sources = Sources { known: &[], inherited, passed: &passed };
+        let Bound { mut sockets, addresses } = bind(&config.listeners, sources, cpus.len())?;
         let steering = Steering::choose(config.runtime.steering, &cpus);
         steering.apply(&sockets);
         let counters: Vec<_> = cpus.iter().map(|_| Arc::new(Counters::for_config(&config))).collect();
@@ -96,7 +103,7 @@ impl Pool {
         let standings = standings(&config, None);
         let blocks = Arc::new(ArcSwap::from_pointee(blocks));
         let chains = Arc::new(SharedChainCache::new());
-        learn(&chains, &inheritance.chains, &snapshot);
+        learn(&chains, &known_chains, &snapshot);
         let shared = Shared { chains: chains.clone(), blocks: blocks.clone(), audit };
         let (sender, heard) = mpsc::channel();
         let (mut workers, mut threads) = (Vec::new(), Vec::new());
@@ -123,7 +130,7 @@ impl Pool {
         let present = Mutex::new(Present { snapshot, counters, gauges, standings, addresses });
         let left = AtomicBool::default();
         let threads = Mutex::new(threads);
-        let pool = Pool { engine, steering, workers, threads, blocks, present, chains, left };
+        let pool = Pool { engine, steering, workers, threads, blocks, present, chains, passed, left };
         for _ in 0..pool.workers.len() {
             let result = heard.recv().unwrap_or_else(|_| Err(internal("starting a worker", &"it ended at once")));
             if let Err(error) = result {
@@ -143,9 +150,15 @@ impl Pool {
     pub fn publish(&self, snapshot: &Arc<Snapshot>) -> Result<(), StartError> {
         let mut present = self.present();
         let (old, new) = (present.snapshot.config().clone(), snapshot.config().clone());
-        let (mut sockets, addresses) = match self.left.load(Ordering::SeqCst) {
-            true => (self.workers.iter().map(|_| Vec::new()).collect(), present.addresses.clone()),
-            false => bind(&new.listeners, &present.addresses, Vec::new(), self.workers.len())?,
+        let Bound { mut sockets, addresses } = match self.left.load(Ordering::SeqCst) {
+            true => Bound {
+                sockets: self.workers.iter().map(|_| Vec::new()).collect(),
+                addresses: present.addresses.clone(),
+            },
+            false => {
+                let sources = Sources { known: &present.addresses, inherited: Vec::new(), passed: &self.passed };
+                bind(&new.listeners, sources, self.workers.len())?
+            }
         };
         self.steering.apply(&sockets);
         let counters: Vec<_> = present.counters.iter().map(|counters| Arc::new(counters.next(&old, &new))).collect();
@@ -255,7 +268,11 @@ impl Pool {
             sockets.extend(lent);
         }
         let chains = self.chains.chains(limits::HANDED_CHAINS_MAX, limits::HANDED_CHAINS_BYTES_MAX);
-        Inheritance { sockets, chains }
+        let again = |one: &Passed| {
+            let socket = one.socket.as_ref().ok()?.try_clone().ok()?;
+            Some(Passed { name: one.name.clone(), socket: Ok(socket) })
+        };
+        Inheritance { sockets, chains, passed: self.passed.iter().filter_map(again).collect() }
     }
 
     /// Leaves the listening sockets to the process that got them: what was accepted here already is served here. Idle
@@ -335,64 +352,6 @@ fn choose_cpus(config: &Config) -> Result<Vec<Option<usize>>, StartError> {
         Pin::Auto => quota.is_none_or(|quota| quota >= allowed.len() as f64),
     };
     Ok(cpus.into_iter().map(|cpu| pin.then_some(cpu)).collect())
-}
-
-/// For each worker its new sockets, and the addresses that all workers then listen on.
-type Bound = (Vec<Vec<Listening>>, Vec<(ListenKey, SocketAddr)>);
-
-/// Binds what `listeners` name and `known` has not, once for each worker.
-fn bind(
-    listeners: &[Listener],
-    known: &[(ListenKey, SocketAddr)],
-    mut inherited: Vec<Lent>,
-    workers: usize,
-) -> Result<Bound, StartError> {
-    let mut sockets: Vec<Vec<Listening>> = (0..workers).map(|_| Vec::new()).collect();
-    let mut addresses = Vec::new();
-    for listener in listeners {
-        let options = ListenOptions { keepalive: listener.tcp_keepalive, backlog: limits::ACCEPT_QUEUE };
-        for wanted in &listener.addresses {
-            let key = ListenKey { listener: listener.name.clone(), address: *wanted };
-            if let Some(kept) = known.iter().find(|(known, _)| *known == key) {
-                addresses.push(kept.clone());
-                continue;
-            }
-            let mut address = *wanted;
-            let fault = |error| StartError::Bind { listener: listener.name.to_string(), address: *wanted, error };
-            let heirlooms = heirlooms(&mut inherited, &key);
-            if let Some(first) = heirlooms.first() {
-                address = first.local_addr().map_err(fault)?;
-            } else if address.port() != 0 {
-                sys::probe_address(address).map_err(fault)?;
-            }
-            let found = heirlooms.len();
-            // With fewer workers than there were, some accept on several: each socket has a queue of its own.
-            for (number, socket) in heirlooms.into_iter().enumerate() {
-                sys::set_keepalive(&socket, options.keepalive).map_err(fault)?;
-                sockets[number % workers].push((key.clone(), socket));
-            }
-            for own in sockets.iter_mut().skip(found) {
-                let socket = sys::listen(address, options).map_err(fault)?;
-                // The first worker resolves port 0 for all.
-                address = socket.local_addr().map_err(fault)?;
-                own.push((key.clone(), socket));
-            }
-            addresses.push((key, address));
-        }
-    }
-    Ok((sockets, addresses))
-}
-
-/// Takes out of `inherited` what belongs to `key`, by worker: the sockets of its listener and address as they are written,
-/// else those that are bound to the address.
-fn heirlooms(inherited: &mut Vec<Lent>, key: &ListenKey) -> Vec<TcpListener> {
-    let by_name = |lent: &Lent| lent.listener == key.listener && lent.address == key.address;
-    let by_address = |lent: &Lent| lent.socket.local_addr().is_ok_and(|bound| bound == key.address);
-    let named = inherited.iter().any(by_name);
-    let mut found: Vec<Lent> =
-        inherited.extract_if(.., |lent| if named { by_name(lent) } else { by_address(lent) }).collect();
-    found.sort_by_key(|lent| lent.worker);
-    found.into_iter().map(|lent| lent.socket).collect()
 }
 
 /// Judges chains that another process knew, for a bounded time: clients wait meanwhile.

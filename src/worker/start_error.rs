@@ -1,9 +1,9 @@
 //! Why the workers could not be started.
 
+use crate::config::ListenAddress;
 use crate::sys::Missing;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 
 /// They have no stable kind; by number on Linux.
 const ENFILE: i32 = 23;
@@ -13,7 +13,11 @@ const EMFILE: i32 = 24;
 #[derive(Debug)]
 pub enum StartError {
     /// A listener's address cannot be bound.
-    Bind { listener: String, address: SocketAddr, error: io::Error },
+    Bind { listener: String, address: ListenAddress, error: io::Error },
+    /// No socket of that name was passed; these were.
+    NotPassed { listener: String, name: String, passed: Vec<String> },
+    /// What was passed under that name is nothing to accept clients on.
+    Unfit { listener: String, name: String, problem: String },
     /// The machine lacks something.
     Missing(Missing),
     /// The configuration names CPUs that this process may not use.
@@ -33,7 +37,7 @@ impl StartError {
                 _ => 71,
             },
             StartError::Missing(_) => 71,
-            StartError::Cpus { .. } => 78,
+            StartError::Cpus { .. } | StartError::NotPassed { .. } | StartError::Unfit { .. } => 78,
             StartError::Internal { .. } => 70,
         }
     }
@@ -49,7 +53,7 @@ impl fmt::Display for StartError {
                         write!(
                             f,
                             "stop whoever has it (`ss -ltnp 'sport = :{}'` tells) or choose another",
-                            address.port()
+                            address.ip().map_or(0, |ip| ip.port())
                         )
                     }
                     io::ErrorKind::PermissionDenied => write!(
@@ -64,6 +68,25 @@ impl fmt::Display for StartError {
                     }
                     _ => write!(f, "check the address and the host's network settings"),
                 }
+            }
+            StartError::NotPassed { listener, name, passed } => {
+                write!(f, "listener {listener:?} wants the sockets {name:?} of systemd, and ")?;
+                match &passed[..] {
+                    [] => write!(
+                        f,
+                        "none were passed to this process; start it by its socket unit (`systemctl start \
+                         countersign.socket`), or write IP:port"
+                    ),
+                    _ => write!(
+                        f,
+                        "those that were passed are {}; write one of these, or set FileDescriptorName={name} in the \
+                         socket unit and restart it and the service",
+                        passed.join(", ")
+                    ),
+                }
+            }
+            StartError::Unfit { listener, name, problem } => {
+                write!(f, "listener {listener:?} cannot accept on what systemd passed as {name:?}: it {problem}")
             }
             StartError::Missing(missing) => missing.fmt(f),
             StartError::Cpus { wanted, allowed } => write!(

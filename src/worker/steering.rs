@@ -32,6 +32,11 @@ impl Steering {
         let Some(cpus) = &self.cpus else { return };
         // One member's program is that of its group.
         for (key, socket) in sockets.first().into_iter().flatten() {
+            if key.address.ip().is_none() {
+                // A program would stay on them for whoever is started next.
+                tracing::warn!(listener = %key.listener, "sockets of systemd are spread by hash, whatever steering says");
+                continue;
+            }
             if let Err(error) = sys::steer_by_cpu(socket, cpus) {
                 tracing::warn!(
                     %error,

@@ -4,6 +4,7 @@
 // A test that cannot set its world up has failed: the panic is its report.
 #![allow(clippy::unwrap_used)]
 
+mod activation;
 mod admin;
 mod audit;
 mod backends;

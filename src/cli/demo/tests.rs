@@ -14,7 +14,7 @@ fn what_is_written_is_what_runs_and_asks_for_a_certificate() {
     assert_eq!(config.backends[0].proxy_protocol, ProxyProtocol::V2);
     assert!(config.backends[0].proxy_tlvs.client_cert);
     assert_eq!(config.audit.as_ref().unwrap().target, AuditTarget::File(dir.join(AUDIT)));
-    assert_eq!(config.listeners[0].addresses, [listen()]);
+    assert_eq!(config.listeners[0].addresses, [listen().into()]);
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);
     assert!(Config::from_file(&dir.join(CONFIGURATION)).is_ok());
 }

@@ -57,7 +57,7 @@ fn tickets() -> Tickets {
 fn listener(name: &str, addresses: &[&str]) -> Listener {
     Listener {
         name: Arc::from(name),
-        addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
+        addresses: addresses.iter().map(|text| ListenAddress::Ip(text.parse().unwrap())).collect(),
         accept_proxy_from: vec![],
         tcp_keepalive: seconds(60),
         limits: Limits {

@@ -53,6 +53,12 @@ impl Estate {
             sockets.push(Described::Listener { name, address, worker });
             descriptors.push(OwnedFd::from(lent.socket));
         }
+        for one in bequest.passed {
+            if let Ok(socket) = one.socket {
+                sockets.push(Described::Passed { name: one.name });
+                descriptors.push(OwnedFd::from(socket));
+            }
+        }
         for (described, descriptor) in desk.doors.lend() {
             sockets.push(described);
             descriptors.push(descriptor);

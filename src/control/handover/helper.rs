@@ -24,8 +24,11 @@ impl Helper {
     /// What the system says.
     pub fn split_off() -> io::Result<Helper> {
         let program = Program::of_this_process();
+        let owner = std::process::id();
         let stream = sys::split_off(move |stream| {
-            // The way to the process before is not the helper's: as long as somebody holds it, it seems to be alive.
+            // Neither are the service manager's sockets, nor
+            // the way to the process before: as long as somebody holds it, it seems to be alive.
+            drop(super::taking::passed_sockets(owner));
             drop(std::env::var(VARIABLE).ok().and_then(|number| sys::inherited_socket(number.parse().ok()?).ok()));
             serve(&Channel::new(stream), &program);
         })?;

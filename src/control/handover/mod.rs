@@ -32,7 +32,7 @@ mod taking;
 pub use doors::Doors;
 pub use giving::HandedOver;
 pub use helper::Helper;
-pub use taking::{Elder, Legacy, Predecessor, Succession};
+pub use taking::{Elder, Given, Legacy, Predecessor, Succession};
 
 use crate::trust::Blocks;
 use crate::worker::counters::Counters;
@@ -71,6 +71,10 @@ pub enum Described {
         name: String,
         address: SocketAddr,
         worker: usize,
+    },
+    /// One that the service manager passed to a process before, under this name.
+    Passed {
+        name: String,
     },
     AdminHttp {
         address: SocketAddr,

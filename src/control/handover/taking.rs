@@ -5,7 +5,7 @@ use super::helper::Helper;
 use super::{Described, Offer, Resumption, VARIABLE, VERSION};
 use crate::config::limits;
 use crate::control::failure::{Exit, StartFailure};
-use crate::sys;
+use crate::sys::{self, Passed};
 use crate::trust::{Blocks, KnownChain, PolicyId};
 use crate::worker::{Inheritance, Lent};
 use rustls_pki_types::CertificateDer;
@@ -25,6 +25,17 @@ pub struct Succession {
     pub helper: Result<Arc<Helper>, String>,
     /// The process before, where this one was started to take over from it.
     pub predecessor: Option<Predecessor>,
+    /// What the service manager passed to this process.
+    pub passed: Vec<Passed>,
+}
+
+/// What a process begins with that others made.
+#[derive(Debug, Default)]
+pub struct Given<'a> {
+    /// The process before.
+    pub legacy: Option<&'a mut Legacy>,
+    /// The service manager: its sockets.
+    pub passed: Vec<Passed>,
 }
 
 impl Succession {
@@ -43,7 +54,10 @@ impl Succession {
             Ok(number) => Some(Predecessor::of(&number)?),
             Err(_) => None,
         };
-        Ok(Succession { helper, predecessor })
+        let passed = passed_sockets(std::process::id()).map_err(|problem| {
+            StartFailure::new(Exit::Config, format!("the sockets of systemd cannot be taken: {problem}"))
+        })?;
+        Ok(Succession { helper, predecessor, passed })
     }
 }
 
@@ -62,6 +76,11 @@ pub struct Legacy {
     pub keys: Option<Zeroizing<Vec<u8>>>,
     sockets: Vec<(Described, OwnedFd)>,
     chains: Vec<KnownChain>,
+}
+
+/// What the service manager passed to the process `pid`. Once, before descriptors are opened.
+pub(super) fn passed_sockets(pid: u32) -> Result<Vec<Passed>, String> {
+    sys::passed_sockets(pid, |key| std::env::var(key).ok(), limits::PASSED_SOCKETS_MAX)
 }
 
 fn failed(problem: impl std::fmt::Display) -> StartFailure {
@@ -146,10 +165,12 @@ impl Predecessor {
 impl Legacy {
     /// What the workers begin with.
     pub fn for_workers(&mut self) -> Inheritance {
-        let mut sockets = Vec::new();
-        let mut rest = Vec::new();
+        let (mut sockets, mut passed, mut rest) = (Vec::new(), Vec::new(), Vec::new());
         for (described, descriptor) in self.sockets.drain(..) {
             match described {
+                Described::Passed { name } => {
+                    passed.push(Passed { name, socket: Ok(TcpListener::from(descriptor)) });
+                }
                 Described::Listener { name, address, worker } => {
                     sockets.push(Lent {
                         listener: name.into(),
@@ -162,7 +183,7 @@ impl Legacy {
             }
         }
         self.sockets = rest;
-        Inheritance { sockets, chains: std::mem::take(&mut self.chains) }
+        Inheritance { sockets, chains: std::mem::take(&mut self.chains), passed }
     }
 
     /// The admin socket for an address, if it was handed over.

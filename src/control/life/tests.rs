@@ -86,7 +86,7 @@ fn connections_cut_at_the_deadline_make_it_exit_1() {
 #[test]
 fn nothing_is_bound_before_the_audit_can_be_written() {
     let config = audited(Path::new("/nonexistent/audit.jsonl"));
-    let start = |_: Arc<()>, _: Arc<AuditQueue>, _: Blocks, _: Option<&mut Legacy>| -> Result<Scripted, StartFailure> {
+    let start = |_: Arc<()>, _: Arc<AuditQueue>, _: Blocks, _: Given<'_>| -> Result<Scripted, StartFailure> {
         panic!("started")
     };
     assert_eq!(run_with(config, Options::default(), loaded(), start, scripted(&[])), 78);
@@ -95,7 +95,7 @@ fn nothing_is_bound_before_the_audit_can_be_written() {
 #[test]
 fn faults_found_in_files_end_the_start_with_their_code() {
     let load: Load<()> = Arc::new(|_, _| Err(vec![Fault::config("site.certificate", "not PEM", "give a PEM file")]));
-    let start = |_: Arc<()>, _: Arc<AuditQueue>, _: Blocks, _: Option<&mut Legacy>| -> Result<Scripted, StartFailure> {
+    let start = |_: Arc<()>, _: Arc<AuditQueue>, _: Blocks, _: Given<'_>| -> Result<Scripted, StartFailure> {
         panic!("started")
     };
     assert_eq!(run_with(fixture::config(), Options::default(), load, start, scripted(&[])), 78);

@@ -110,8 +110,8 @@ impl Stage {
         let mailbox = Mailbox::new().unwrap();
         let blocks = Arc::<ArcSwap<Blocks>>::default();
         let facts = &LISTENERS[script.listener];
-        let address = facts.address.parse().unwrap();
-        let key = ListenKey { listener: facts.name.into(), address };
+        let address: std::net::SocketAddr = facts.address.parse().unwrap();
+        let key = ListenKey { listener: facts.name.into(), address: address.into() };
         let setup = Setup {
             index: 0,
             cpu: None,
