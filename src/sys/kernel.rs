@@ -1,6 +1,7 @@
 //! What the reactor asks of a kernel. Three may stand here: io_uring, epoll, and a scripted one for simulations.
 
 use super::direct;
+use super::ktls::Trust;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
@@ -145,6 +146,11 @@ pub trait Kernel {
     /// Makes the coming close of a TCP socket a reset.
     fn reset_on_close(&mut self, socket: RawFd) {
         direct::reset_on_close(socket);
+    }
+
+    /// What kernel TLS may be trusted with on this kernel's sockets; `None` where they are none of the real kernel's.
+    fn tls(&self) -> Option<&'static Trust> {
+        None
     }
 
     /// The IP address of one end; an error for a unix socket.

@@ -2,6 +2,7 @@
 
 use super::buffers::{Lease, Size};
 use super::kernel::{End, Family, Operation};
+use super::ktls::Port;
 use super::operation::Flight;
 use super::reactor::{Keep, Memory, Reactor};
 use socket2::SockAddr;
@@ -146,6 +147,43 @@ impl Socket {
         // SAFETY: the operation has no pointers; the descriptor is kept.
         let flight = unsafe { Flight::start(self.reactor(), operation, self.keep(Memory::None)) };
         check(flight.await.result).map(|_| ())
+    }
+
+    /// Makes direct calls, `splice` among them, return rather than wait: of a socket of the real kernel. From then on
+    /// [`Socket::receive`] and [`Socket::send`] are not for it, for their operations would return as well.
+    pub fn make_nonblocking(&self) -> io::Result<()> {
+        // SAFETY: a call without pointers on a descriptor that is open.
+        let flags = unsafe { libc::fcntl(self.descriptor.raw, libc::F_GETFL) };
+        if flags < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: as above.
+        let set = unsafe { libc::fcntl(self.descriptor.raw, libc::F_SETFL, flags | libc::O_NONBLOCK) };
+        if set < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
+    /// Sends what fits without waiting; of a socket of the real kernel.
+    pub fn send_now(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.reactor().kernel(|kernel| kernel.send_now(self.descriptor.raw, bytes))
+    }
+
+    /// Reads what is there, at most `into`, without waiting; of a socket of the real kernel. 0: the end.
+    pub fn receive_now(&self, into: &mut [u8]) -> io::Result<usize> {
+        let (data, len) = (into.as_mut_ptr().cast(), into.len());
+        // SAFETY: the pointer and length are those of a slice that lives during the call.
+        let read = unsafe { libc::recv(self.descriptor.raw, data, len, libc::MSG_DONTWAIT) };
+        usize::try_from(read).map_err(|_| io::Error::last_os_error())
+    }
+
+    /// The way to kernel TLS, where this socket's kernel may be trusted with any.
+    pub fn kernel_tls(&self) -> Option<Port> {
+        let trust = self.reactor().kernel(|kernel| kernel.tls()).filter(|trust| self.is_tcp && trust.takes_any())?;
+        Some(Port::new(self.clone(), trust))
+    }
+
+    /// For direct calls of this module's neighbours, which last no longer than the socket.
+    pub(super) fn raw(&self) -> RawFd {
+        self.descriptor.raw
     }
 
     /// Ends the sending direction: FIN, or the end of file on a unix socket.

@@ -1,5 +1,6 @@
 //! Pipes through which bytes move between sockets without visiting user space.
 
+use super::socket::Socket;
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -51,15 +52,22 @@ impl Pipe {
     }
 
     /// Moves what `from` has, at most `max` bytes, into the pipe. 0: the end of a plain stream; of kernel TLS perhaps an
-    /// empty record. `WouldBlock`: nothing there, or, if something is in the pipe already, no room. Of what `splice` must
-    /// not wait for, the pipe's side alone goes by its own flag: the socket has to be non-blocking.
+    /// empty record. `WouldBlock`: nothing there, or, if something is in the pipe already, no room.
+    pub fn fill(&mut self, from: &Socket, max: usize) -> io::Result<usize> {
+        self.fill_raw(from.raw(), max)
+    }
+
+    /// Moves what is in the pipe to `to`, as much as fits. Toward kernel TLS each call closes its last record.
+    pub fn drain(&mut self, to: &Socket) -> io::Result<usize> {
+        self.drain_raw(to.raw())
+    }
+
     pub(super) fn fill_raw(&mut self, from: RawFd, max: usize) -> io::Result<usize> {
         let moved = splice(from, self.writer.as_raw_fd(), max)?;
         self.len += moved;
         Ok(moved)
     }
 
-    /// Moves what is in the pipe to `to`, as much as fits. Toward kernel TLS each call closes its last record.
     pub(super) fn drain_raw(&mut self, to: RawFd) -> io::Result<usize> {
         let moved = splice(self.reader.as_raw_fd(), to, self.len)?;
         self.len = self.len.saturating_sub(moved);

@@ -5,6 +5,7 @@ mod memory;
 use super::buffers::BufferSizes;
 use super::direct;
 use super::kernel::{Completion, Family, Kernel, Operation, Token, Wait};
+use super::ktls::{self, Trust};
 use super::missing::Missing;
 use io_uring::register::{Probe, Restriction};
 use io_uring::types::{Fd, SubmitArgs, Timespec};
@@ -188,5 +189,9 @@ impl Kernel for Uring {
 
     fn send_now(&mut self, socket: RawFd, bytes: &[u8]) -> io::Result<usize> {
         direct::send_now(socket, bytes)
+    }
+
+    fn tls(&self) -> Option<&'static Trust> {
+        Some(ktls::trust())
     }
 }

@@ -5,10 +5,12 @@
 
 mod keys;
 mod message;
+mod port;
 mod trial;
 
 pub use keys::{Cipher, Direction, Keys, Version};
 pub use message::{ALERT, DATA, HANDSHAKE, Record, Trouble};
+pub use port::Port;
 pub use trial::{Trust, trust};
 
 use std::io;
@@ -18,6 +20,8 @@ const SOL_TLS: i32 = 282;
 /// `struct tcp_info` of linux/tcp.h: where `tcpi_bytes_acked` lies (kernel 4.1), and room up to its end.
 const TCP_INFO_BYTES_ACKED: usize = 120;
 const TCP_INFO_ROOM: usize = 128;
+/// How often the account of a socket is looked at until two looks agree.
+const LOOKS_MAX: usize = 32;
 
 /// Attaches the TLS layer to a connected TCP socket; without keys it changes nothing yet.
 fn attach(socket: RawFd) -> io::Result<()> {
@@ -39,19 +43,37 @@ fn option(socket: RawFd, level: i32, name: i32, value: &mut [u8]) -> io::Result<
     if result == 0 { Ok(len as usize) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Bytes that TCP was given to send since the connection began, or fewer if an acknowledgement comes just now.
+/// Bytes that TCP was given to send since the connection began.
+///
+/// # Errors
+/// `Interrupted` where acknowledgements come so fast that no two looks agree; what the kernel says.
 fn given_to_tcp(socket: RawFd) -> io::Result<u64> {
+    let mut before = acknowledged(socket)?;
+    for _ in 0..LOOKS_MAX {
+        let queued = queued(socket)?;
+        let behind = acknowledged(socket)?;
+        // An acknowledgement in between would take bytes off the one and add them to the other.
+        if before == behind {
+            return Ok(before + queued);
+        }
+        before = behind;
+    }
+    Err(io::ErrorKind::Interrupted.into())
+}
+
+/// Bytes that the peer's TCP acknowledged.
+fn acknowledged(socket: RawFd) -> io::Result<u64> {
     let mut info = [0; TCP_INFO_ROOM];
     let known = option(socket, libc::IPPROTO_TCP, libc::TCP_INFO, &mut info)?;
     let acked = info.get(TCP_INFO_BYTES_ACKED..TCP_INFO_BYTES_ACKED + 8).filter(|_| known >= TCP_INFO_ROOM);
     let acked = acked.and_then(|bytes| bytes.try_into().ok()).map(u64::from_ne_bytes);
-    let acked = acked.ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))?;
-    // In this order: an acknowledgement between the two calls makes the sum too small, never too great.
+    acked.ok_or_else(|| io::ErrorKind::Unsupported.into())
+}
+
+/// Bytes that TCP has to send still, or that are not acknowledged.
+fn queued(socket: RawFd) -> io::Result<u64> {
     let mut queued: libc::c_int = 0;
     // SAFETY: SIOCOUTQ writes one int, and `queued` is one.
     let result = unsafe { libc::ioctl(socket, libc::TIOCOUTQ, &mut queued) };
-    if result != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(acked + queued.max(0) as u64)
+    if result == 0 { Ok(queued.max(0) as u64) } else { Err(io::Error::last_os_error()) }
 }
