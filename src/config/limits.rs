@@ -189,6 +189,29 @@ pub const GOODBYE_BYTES_MAX: usize = 256 << 10;
 pub const REPLY_BYTES_MAX: usize = 16 << 10;
 /// How often such a connection is looked at again.
 pub const REPLY_POLL_MS: u64 = 20;
+/// Plaintext bytes of the longest TLS record.
+pub const TLS_PLAIN_BYTES_MAX: usize = 16 << 10;
+/// Pipes of a worker for kernel TLS: bytes of each, how many empty ones are kept, how many may be in use at once. More
+/// connections than that go through user space for the moment.
+pub const PIPE_BYTES: usize = 256 << 10;
+pub const PIPES_KEPT_MAX: usize = 64;
+pub const PIPES_USED_MAX: usize = 256;
+/// Bytes moved into a pipe before it is emptied.
+pub const PIPE_FILL_BYTES: usize = 64 << 10;
+/// Keys are changed so many records before their limit: more than a pipeful can be, and the sixteenth part of AES-GCM's.
+pub const RECORDS_MARGIN: u64 = 1 << 20;
+/// Times in a row that a socket on the kernel path may be ready for nothing before the loop pauses, and how long.
+pub const KERNEL_TLS_MISSES_MAX: u32 = 3;
+pub const KERNEL_TLS_PAUSE_MS: u64 = 20;
+/// Empty records in a row, KeyUpdates in a row without data, warnings, and wishes to renegotiate that a client may send on
+/// the kernel path: what rustls allows in user space.
+pub const EMPTY_RECORDS_MAX: u32 = 32;
+pub const KEY_UPDATES_BARE_MAX: u32 = 32;
+pub const WARNINGS_MAX: u32 = 4;
+pub const RENEGOTIATIONS_DECLINED_MAX: u32 = 1;
+/// KeyUpdates of a client beyond a burst are read no faster than one in a period; one without data before it counts twice.
+pub const KEY_UPDATES_BURST_MAX: u32 = 100;
+pub const KEY_UPDATE_PERIOD: Duration = Duration::from_millis(100);
 /// An open connection's certificate is looked at again at least this often.
 pub const EXPIRY_LOOK_SECONDS_MAX: u64 = 600;
 /// Lines about single connections that one worker may write to the operator's log in a second.

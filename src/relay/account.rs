@@ -165,6 +165,11 @@ impl Account {
         self.record.backend = Some(label.clone());
     }
 
+    /// Which way the bytes go.
+    pub fn path(&mut self, path: Path) {
+        self.record.path = path;
+    }
+
     /// Alerts that ended an open connection.
     pub fn alerts(&mut self, ours: Option<u8>, peers: Option<u8>, detail: &str) {
         self.record.our_alert = ours;

@@ -3,6 +3,7 @@
 use super::deadlines::Deadlines;
 use super::end::{Cause, EndSignal};
 use super::handshake::{Greeted, handshake, say_goodbye};
+use super::kernel::{self, KernelTransfer, Way};
 use super::moved::Moved;
 use super::transfer::{First, Remains, Transfer};
 use super::{Account, Entry, Host, Seat, Took, upstream};
@@ -10,7 +11,7 @@ use crate::config::limits;
 use crate::sys::{End, Socket};
 use crate::tls::Session;
 use crate::trust::Admission;
-use crate::wire::audit::{CloseReason, ConnectionId, ConnectionRecord, Event};
+use crate::wire::audit::{CloseReason, ConnectionId, ConnectionRecord, Event, Path};
 use std::cell::{OnceCell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -115,27 +116,69 @@ async fn serve_admitted<H: Host>(
     let mut first = host.shelf().take();
     upstream::write_header(entry, &account, &client, established, &mut first);
     first.extend_from_slice(&early);
-    host.accepted(account.record(Event::Accepted, None));
     let first = First { bytes: first, early: early.len(), peer_closed };
     drop(early);
-    let transfer = Transfer::new(host, &account, (&client, &backend), session);
     let deadlines = Deadlines {
         idle_timeout: entry.limits.idle_timeout,
         not_after,
         oldest: (!entry.limits.max_age.is_zero()).then(|| account.accepted_at() + entry.limits.max_age),
     };
-    let cause = transfer.run(first, &deadlines, &live.signal).await;
+    let way = kernel::enter(host, (&client, &backend), session);
     no_fin.disarm();
-    let remains = transfer.into_remains();
-    let reason = cause.as_ref().map_or(CloseReason::Done, Cause::close_reason);
-    if let Some(Cause::Tls { our_alert, peer_alert, detail }) = &cause {
+    carry(host, live, account, (client, backend), (way, first, &deadlines)).await;
+    drop(seat);
+}
+
+/// Moves the bytes by the way that was found, and closes both sockets.
+async fn carry<H: Host>(
+    host: &Rc<H>,
+    live: &Live,
+    mut account: Account,
+    (client, backend): (Socket, Socket),
+    (way, first, deadlines): (Way, First, &Deadlines),
+) {
+    let no_fin = NoFin(Some(&backend));
+    match way {
+        Way::User(session) => {
+            host.accepted(account.record(Event::Accepted, None));
+            let transfer = Transfer::new(host, &account, (&client, &backend), *session);
+            let cause = transfer.run(first, deadlines, &live.signal).await;
+            no_fin.disarm();
+            let remains = transfer.into_remains();
+            write_down(host, &mut account, cause.as_ref());
+            if let Some(cause) = cause {
+                finish(host, client, backend, cause, remains).await;
+            }
+        }
+        Way::Kernel(entered) => {
+            account.path(Path::Splice);
+            host.accepted(account.record(Event::Accepted, None));
+            let transfer = KernelTransfer::new(host, &account, (&client, &backend), *entered);
+            // Boxed, so that connections in user space have no room for it.
+            let cause = Box::pin(transfer.run(first, deadlines, &live.signal)).await;
+            no_fin.disarm();
+            let remains = transfer.into_remains();
+            write_down(host, &mut account, cause.as_ref());
+            if let Some(cause) = cause {
+                Box::pin(kernel::finish(host, client, backend, cause, remains)).await;
+            }
+        }
+        Way::Lost(detail) => {
+            host.accepted(account.record(Event::Accepted, None));
+            // No byte of the client's was read yet, and none can be answered: what is sent now would not be sealed.
+            write_down(host, &mut account, Some(&Cause::Tls { our_alert: None, peer_alert: None, detail }));
+            client.reset_on_close();
+        }
+    }
+}
+
+/// The last record of a connection that had a backend.
+fn write_down<H: Host>(host: &Rc<H>, account: &mut Account, cause: Option<&Cause>) {
+    let reason = cause.map_or(CloseReason::Done, Cause::close_reason);
+    if let Some(Cause::Tls { our_alert, peer_alert, detail }) = cause {
         account.alerts(*our_alert, *peer_alert, detail);
     }
     host.closed(account.record(Event::Closed, Some(reason)));
-    if let Some(cause) = cause {
-        finish(host, client, backend, cause, remains).await;
-    }
-    drop(seat);
 }
 
 /// Makes a backend see a reset where a panic ends the connection, or the worker's own end: the end of file that a plain

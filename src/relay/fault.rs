@@ -1,5 +1,5 @@
-//! Panics and standstills on demand, for the tests that show that a panic ends one connection alone, and that a worker
-//! that hangs is found out. Debug builds have them, release builds do not.
+//! Panics, standstills and used-up keys on demand, for the tests that show that a panic ends one connection alone, that a
+//! worker that hangs is found out, and what becomes of used-up keys. Debug builds have them, release builds do not.
 
 use std::sync::OnceLock;
 
@@ -31,4 +31,13 @@ pub(super) fn hang_if_asked(point: &str, sni: Option<&str>) {
     if sni.strip_suffix(name.as_str()).and_then(|rest| rest.strip_suffix('.')) == Some(point) {
         std::thread::sleep(HANGS);
     }
+}
+
+/// Makes keys on the kernel path used up after so many records, for the tests that show what happens then.
+const RECORDS: &str = "COUNTERSIGN_TEST_RECORDS_MAX";
+
+/// The limit of records that the environment asks for.
+pub(super) fn records_max() -> Option<u64> {
+    static RECORDS_MAX: OnceLock<Option<u64>> = OnceLock::new();
+    *RECORDS_MAX.get_or_init(|| std::env::var(RECORDS).ok().and_then(|number| number.parse().ok()))
 }

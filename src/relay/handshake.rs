@@ -1,6 +1,6 @@
 //! From accept to an admitted client, under one absolute deadline.
 
-use super::{Account, Entry, Host, Limit, Live, arrival};
+use super::{Account, Entry, Host, Limit, Live, arrival, kernel};
 use crate::config::limits;
 use crate::sys::{self, Lease, Size, Socket};
 use crate::tls::{Cost, Failure, QuotaPlace, Session, Status};
@@ -119,7 +119,7 @@ impl Talk {
         loop {
             let input = match waiting.take() {
                 Some(input) => input,
-                None => Input::Fresh(self.receive(client, account).await?),
+                None => self.receive(client, account).await?,
             };
             let mut out = host.shelf().take();
             let fed = self.step(host, entry, account.client().ip(), input, (&mut early, &mut out)).await;
@@ -211,11 +211,16 @@ impl Talk {
         Err(self.session.refuse(Reason::RateLimited, &detail, out))
     }
 
-    async fn receive(&mut self, client: &Socket, account: &mut Account) -> Result<Lease, ()> {
-        let detail = match client.receive(Size::Small).await {
-            Ok(Some(lease)) => {
+    async fn receive(&mut self, client: &Socket, account: &mut Account) -> Result<Input, ()> {
+        // Where the kernel may take over after the handshake, nothing behind it may be read.
+        let received = match self.session.wants_exactly().filter(|_| client.kernel_tls().is_some()) {
+            Some(wanted) => kernel::receive_exactly(client, wanted).await.map(|bytes| bytes.map(Input::Kept)),
+            None => client.receive(Size::Small).await.map(|lease| lease.map(Input::Fresh)),
+        };
+        let detail = match received {
+            Ok(Some(input)) => {
                 self.spoke = true;
-                return Ok(lease);
+                return Ok(input);
             }
             Ok(None) => "the client closed the connection during the handshake".to_owned(),
             Err(error) => format!("the connection broke during the handshake: {error}"),

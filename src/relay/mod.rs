@@ -13,6 +13,7 @@ mod end;
 #[cfg(debug_assertions)]
 mod fault;
 mod handshake;
+mod kernel;
 mod moved;
 mod pace;
 mod shelf;
@@ -28,10 +29,12 @@ pub use shelf::Shelf;
 
 use crate::config::{self, ProxyProtocol, ProxyTlvs};
 use crate::stats::Counter;
+use crate::sys::ktls::Direction;
+use crate::sys::splice::Pipes;
 use crate::sys::{Address, Reactor};
-use crate::tls::{Declined, Environment, Established, Quota, Site, SiteTable};
+use crate::tls::{Declined, Environment, Established, Quota, Site, SiteTable, Stay};
 use crate::trust::Identity;
-use crate::wire::audit::ConnectionRecord;
+use crate::wire::audit::{ConnectionRecord, Path};
 use ipnet::IpNet;
 use std::io;
 use std::net::IpAddr;
@@ -133,10 +136,16 @@ pub trait Host: 'static {
     fn may_begin_full(&self, entry: &Entry, source: IpAddr) -> bool;
     /// A client was refused for a limit.
     fn limited(&self, limit: Limit);
-    /// Plaintext bytes from clients.
-    fn bytes_in(&self) -> &Counter;
+    /// Plaintext bytes from clients, by the path that they went.
+    fn bytes_in(&self, path: Path) -> &Counter;
     /// Plaintext bytes to clients.
-    fn bytes_out(&self) -> &Counter;
+    fn bytes_out(&self, path: Path) -> &Counter;
+    /// Pipes for the kernel path.
+    fn pipes(&self) -> &Pipes;
+    /// A connection stays in user space though the kernel does TLS.
+    fn stayed(&self, why: Stay);
+    /// On the kernel path the client changed its keys, or we ours.
+    fn key_updated(&self, direction: Direction);
     /// A server of `entry.backends[backend]` that is not among `tried`; `None`: none is left.
     fn choose(&self, entry: &Entry, backend: usize, who: Option<&Identity>, tried: &[usize]) -> Option<Self::Seat>;
     /// A connect failed; the next server follows.

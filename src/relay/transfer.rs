@@ -9,7 +9,7 @@ use super::{Account, Host};
 use crate::config::limits;
 use crate::sys::{Lease, Size, Sleep, Socket};
 use crate::tls::{Session, Status};
-use crate::wire::audit::CloseReason;
+use crate::wire::audit::{CloseReason, Path};
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::{Pin, pin};
@@ -19,7 +19,7 @@ use std::time::Duration;
 
 /// How one direction ended without ending the connection at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum DirectionEnd {
+pub(super) enum DirectionEnd {
     Orderly,
     /// The side it writes to is gone; the other direction may still have something to deliver.
     ReceiverGone,
@@ -39,18 +39,18 @@ pub(super) struct Transfer<'a, H: Host> {
 }
 
 /// How far the two directions are.
-#[derive(Debug)]
-struct Marks {
+#[derive(Debug, Default)]
+pub(super) struct Marks {
     /// A send toward the client is under way, or failed: nothing else may be written between or behind its bytes.
-    sending: Cell<bool>,
+    pub sending: Cell<bool>,
     /// The backend has the client's orderly end.
-    upward_done: Cell<bool>,
+    pub upward_done: Cell<bool>,
     /// The client has the backend's orderly end.
-    downward_done: Cell<bool>,
+    pub downward_done: Cell<bool>,
     /// A send to the backend failed.
-    backend_broke: Cell<bool>,
+    pub backend_broke: Cell<bool>,
     /// A send to the client failed.
-    client_broke: Cell<bool>,
+    pub client_broke: Cell<bool>,
 }
 
 /// What the transfer leaves for the one who closes the sockets.
@@ -74,14 +74,7 @@ impl<'a, H: Host> Transfer<'a, H> {
         session: Session,
     ) -> Transfer<'a, H> {
         account.live().moved.touch(host.reactor().now());
-        let marks = Marks {
-            sending: Cell::default(),
-            upward_done: Cell::default(),
-            downward_done: Cell::default(),
-            backend_broke: Cell::default(),
-            client_broke: Cell::default(),
-        };
-        let (replies, replies_waker) = Default::default();
+        let (marks, replies, replies_waker) = Default::default();
         Transfer { host, account, client, backend, session: RefCell::new(session), marks, replies, replies_waker }
     }
 
@@ -90,27 +83,8 @@ impl<'a, H: Host> Transfer<'a, H> {
     ///
     /// `None`: both directions ended in order.
     pub async fn run(&self, first: First, deadlines: &Deadlines, signal: &EndSignal) -> Option<Cause> {
-        let mut both = pin!(futures_lite::future::try_zip(self.upward(first), self.downward()));
-        let mut watched = pin!(self.watch_client());
-        let mut sleep = None;
-        std::future::poll_fn(|cx| {
-            if let Poll::Ready(ended) = both.as_mut().poll(cx) {
-                return Poll::Ready(match ended {
-                    Ok((DirectionEnd::Orderly, DirectionEnd::Orderly)) => None,
-                    Ok((DirectionEnd::ReceiverGone, _)) => Some(Cause::BackendReset),
-                    Ok((_, DirectionEnd::ReceiverGone)) => Some(Cause::ClientReset),
-                    Err(cause) => Some(cause),
-                });
-            }
-            if let Poll::Ready(reason) = signal.poll_asked(cx) {
-                return Poll::Ready(Some(Cause::Asked(reason)));
-            }
-            if let Poll::Ready(reason) = self.poll_deadlines(deadlines, &mut sleep, cx) {
-                return Poll::Ready(Some(Cause::Asked(reason)));
-            }
-            watched.as_mut().poll(cx).map(Some)
-        })
-        .await
+        let both = futures_lite::future::try_zip(self.upward(first), self.downward());
+        until_over(&**self.host, self.account, (deadlines, signal), both, self.watch_client()).await
     }
 
     /// What is left when it is over.
@@ -203,7 +177,7 @@ impl<'a, H: Host> Transfer<'a, H> {
             _ => self.account.live().moved.upward(self.host.reactor().now()),
         }
         self.account.count_in(count);
-        self.host.bytes_in().add(count as u64);
+        self.host.bytes_in(Path::User).add(count as u64);
         true
     }
 
@@ -253,7 +227,7 @@ impl<'a, H: Host> Transfer<'a, H> {
         self.to_client(out).await?;
         self.account.live().moved.downward(self.host.reactor().now());
         self.account.count_out(count);
-        self.host.bytes_out().add(count as u64);
+        self.host.bytes_out(Path::User).add(count as u64);
         Ok(())
     }
 
@@ -307,30 +281,6 @@ impl<'a, H: Host> Transfer<'a, H> {
         self.account.live().moved.touch(self.host.reactor().now());
     }
 
-    /// Ready when the time is up. The moment of the next look moves with the bytes; `sleep` does not, and only its end
-    /// makes it look: traffic costs no timer work.
-    fn poll_deadlines(
-        &self,
-        deadlines: &Deadlines,
-        sleep: &mut Option<Sleep>,
-        cx: &mut Context<'_>,
-    ) -> Poll<CloseReason> {
-        loop {
-            if let Some(sleep) = sleep
-                && Pin::new(sleep).poll(cx).is_pending()
-            {
-                return Poll::Pending;
-            }
-            let reactor = self.host.reactor();
-            let now = reactor.now();
-            let last_byte = self.account.live().moved.last().unwrap_or(now);
-            match deadlines.next(now, unix_now(&**self.host), last_byte) {
-                Err(reason) => return Poll::Ready(reason),
-                Ok(moment) => *sleep = Some(reactor.sleep_until(moment)),
-            }
-        }
-    }
-
     /// After the client's close_notify only one thing is still of interest from it: that it went away.
     async fn watch_client(&self) -> Cause {
         while !self.marks.upward_done.get() {
@@ -351,6 +301,61 @@ impl<'a, H: Host> Transfer<'a, H> {
     }
 }
 
+/// Runs both directions of a connection on any path to their end, or to whatever comes first: a deadline, `signal`, or what
+/// watches the client. `None`: both ended in order.
+pub(super) async fn until_over<H: Host>(
+    host: &H,
+    account: &Account,
+    (deadlines, signal): (&Deadlines, &EndSignal),
+    both: impl Future<Output = Result<(DirectionEnd, DirectionEnd), Cause>>,
+    watched: impl Future<Output = Cause>,
+) -> Option<Cause> {
+    let (mut both, mut watched, mut sleep) = (pin!(both), pin!(watched), None);
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(ended) = both.as_mut().poll(cx) {
+            return Poll::Ready(match ended {
+                Ok((DirectionEnd::Orderly, DirectionEnd::Orderly)) => None,
+                Ok((DirectionEnd::ReceiverGone, _)) => Some(Cause::BackendReset),
+                Ok((_, DirectionEnd::ReceiverGone)) => Some(Cause::ClientReset),
+                Err(cause) => Some(cause),
+            });
+        }
+        if let Poll::Ready(reason) = signal.poll_asked(cx) {
+            return Poll::Ready(Some(Cause::Asked(reason)));
+        }
+        if let Poll::Ready(reason) = poll_deadlines(host, account, deadlines, &mut sleep, cx) {
+            return Poll::Ready(Some(Cause::Asked(reason)));
+        }
+        watched.as_mut().poll(cx).map(Some)
+    })
+    .await
+}
+
+/// Ready when the time is up. The moment of the next look moves with the bytes; `sleep` does not, and only its end makes it
+/// look: traffic costs no timer work.
+fn poll_deadlines<H: Host>(
+    host: &H,
+    account: &Account,
+    deadlines: &Deadlines,
+    sleep: &mut Option<Sleep>,
+    cx: &mut Context<'_>,
+) -> Poll<CloseReason> {
+    loop {
+        if let Some(sleep) = sleep
+            && Pin::new(sleep).poll(cx).is_pending()
+        {
+            return Poll::Pending;
+        }
+        let reactor = host.reactor();
+        let now = reactor.now();
+        let last_byte = account.live().moved.last().unwrap_or(now);
+        match deadlines.next(now, unix_now(host), last_byte) {
+            Err(reason) => return Poll::Ready(reason),
+            Ok(moment) => *sleep = Some(reactor.sleep_until(moment)),
+        }
+    }
+}
+
 /// What goes to the backend first.
 pub(super) struct First {
     pub bytes: Vec<u8>,
@@ -363,7 +368,7 @@ pub(super) struct First {
 struct Gone;
 
 /// Pending once; polled again whenever the task is.
-async fn yield_until_polled() {
+pub(super) async fn yield_until_polled() {
     let mut polled = false;
     std::future::poll_fn(|_| if std::mem::replace(&mut polled, true) { Poll::Ready(()) } else { Poll::Pending }).await;
 }

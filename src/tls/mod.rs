@@ -12,6 +12,7 @@ mod failure;
 mod files;
 mod finished;
 mod hello;
+mod kernel;
 mod names;
 mod offer;
 #[cfg(fuzzing)]
@@ -35,6 +36,7 @@ pub use credentials::ServerCertificate;
 pub use established::Established;
 pub use failure::Failure;
 pub use files::read_secrets;
+pub use kernel::{Bulk, Departed, KernelSession, Said, Stay, TrafficKeys};
 pub use names::openssl_cipher_name;
 #[cfg(fuzzing)]
 pub use probe::TicketProbe;

@@ -180,9 +180,35 @@ pub(super) fn missing(carry: &[u8]) -> usize {
     }
 }
 
+/// Bytes to the end of the record that `carry` ends in, or of the next header; never 0.
+pub(super) fn exactly(mut carry: &[u8]) -> usize {
+    loop {
+        match carry {
+            [_, _, _, high, low, rest @ ..] => {
+                let body = usize::from(u16::from_be_bytes([*high, *low]));
+                match rest.split_at_checked(body) {
+                    Some((_, next)) => carry = next,
+                    None => return body - rest.len(),
+                }
+            }
+            short => return 5 - short.len(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn exact_reading_never_passes_the_end_of_a_record_also_behind_whole_ones() {
+        assert_eq!(exactly(&[]), 5);
+        assert_eq!(exactly(&[22, 3]), 3);
+        assert_eq!(exactly(&[22, 3, 3, 0, 4]), 4);
+        assert_eq!(exactly(&[22, 3, 3, 0, 4, 9, 9, 9]), 1);
+        assert_eq!(exactly(&[22, 3, 3, 0, 1, 9]), 5);
+        assert_eq!(exactly(&[22, 3, 3, 0, 1, 9, 22, 3, 3, 1, 0, 7]), 255);
+    }
 
     #[test]
     fn first_the_header_is_missing_then_the_rest_of_the_record_then_there_is_no_telling() {

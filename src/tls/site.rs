@@ -29,6 +29,8 @@ pub struct SiteSource<'a> {
     pub tickets: &'a config::Tickets,
     /// For warnings about dates.
     pub now: UnixTime,
+    /// Keys may be given to the kernel after the handshake.
+    pub may_leave: bool,
 }
 
 /// A site that handshakes can begin with. Holding one proves that its certificates and keys were read and fit together.
@@ -111,6 +113,11 @@ impl Site {
     /// Whether one of our keys made this ticket. Says nothing of whether it will be taken.
     pub(super) fn has_sealed(&self, ticket: &[u8], now: UnixTime) -> bool {
         self.ticket_keys.as_ref().is_some_and(|keys| keys.open(ticket, now).is_some())
+    }
+
+    /// Whether sessions may give their keys to the kernel.
+    pub(super) fn may_leave(&self) -> bool {
+        self.config.enable_secret_extraction
     }
 
     pub(super) fn config(&self) -> &Arc<ServerConfig> {
@@ -210,6 +217,8 @@ fn server_config(
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.max_early_data_size = 0;
     config.send_half_rtt_data = false;
+    // Only where it is needed: secrets that nobody can ask for cannot be had by mistake.
+    config.enable_secret_extraction = source.may_leave;
     // Our ticketer gives none beyond the first to a client that resumed.
     config.send_tls13_tickets = 0;
     if let Some(keys) = &source.ticket_keys

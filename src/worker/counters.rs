@@ -3,8 +3,9 @@
 use crate::config::{Config, Site};
 use crate::relay::{Limit, Took};
 use crate::stats::{Counter, Histogram};
-use crate::tls::Declined;
+use crate::tls::{Declined, Stay};
 use crate::trust::{CacheStats, Reason};
+use crate::wire::audit::Path;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +32,8 @@ pub struct WorkerCounters {
     pub bytes_in: Counter,
     /// Plaintext bytes to clients.
     pub bytes_out: Counter,
+    /// The same of the other paths, and what else the kernel path counts.
+    pub kernel: KernelCounters,
     /// Audit records that found no room.
     pub audit_dropped: Counter,
     /// Accepting paused because descriptors or memory ran out.
@@ -47,6 +50,49 @@ pub struct WorkerCounters {
     pub turns: Counter,
     /// Microseconds spent outside the kernel wait.
     pub busy_micros: Counter,
+}
+
+/// What connections on the kernel path count.
+#[derive(Debug, Default)]
+pub struct KernelCounters {
+    /// Sealed and opened by the kernel, carried through user space.
+    pub ktls_in: Counter,
+    pub ktls_out: Counter,
+    /// Never in user space.
+    pub splice_in: Counter,
+    pub splice_out: Counter,
+    /// Changes of clients' keys, and of ours.
+    pub key_updates_in: Counter,
+    pub key_updates_out: Counter,
+    /// Connections that stayed in user space, by [`Stay`].
+    pub stayed: [Counter; Stay::ALL.len()],
+}
+
+impl WorkerCounters {
+    /// Plaintext bytes from clients by that path.
+    pub fn bytes_in_by(&self, path: Path) -> &Counter {
+        match path {
+            Path::User => &self.bytes_in,
+            Path::Ktls => &self.kernel.ktls_in,
+            Path::Splice => &self.kernel.splice_in,
+        }
+    }
+
+    /// Plaintext bytes from clients and to them, over all paths.
+    pub fn bytes_moved(&self) -> (u64, u64) {
+        let all = [Path::User, Path::Ktls, Path::Splice];
+        let sum = |by: fn(&WorkerCounters, Path) -> &Counter| all.iter().map(|path| by(self, *path).value()).sum();
+        (sum(WorkerCounters::bytes_in_by), sum(WorkerCounters::bytes_out_by))
+    }
+
+    /// Plaintext bytes to clients by that path.
+    pub fn bytes_out_by(&self, path: Path) -> &Counter {
+        match path {
+            Path::User => &self.bytes_out,
+            Path::Ktls => &self.kernel.ktls_out,
+            Path::Splice => &self.kernel.splice_out,
+        }
+    }
 }
 
 impl Deref for Counters {

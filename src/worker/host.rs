@@ -9,6 +9,7 @@ use super::seen::Seen;
 use crate::config::{OnFull, limits};
 use crate::relay::{Entry, Live, Pacer, Shelf, StepsPerTurn};
 use crate::sys::Reactor;
+use crate::sys::splice::{PipeBounds, Pipes};
 use crate::tls::Environment;
 use crate::trust::Admission;
 use crate::wire::audit::{CloseReason, ConnectionId, ConnectionRecord, Record};
@@ -20,6 +21,9 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 const STEPS_PER_TURN: StepsPerTurn =
     StepsPerTurn { resumed: limits::RESUMED_STEPS_PER_TURN, full: limits::FULL_STEPS_PER_TURN };
+/// Bounds of every worker's pipes.
+const PIPES: PipeBounds =
+    PipeBounds { capacity: limits::PIPE_BYTES, kept_max: limits::PIPES_KEPT_MAX, used_max: limits::PIPES_USED_MAX };
 
 /// One worker's state around its connections.
 pub(super) struct WorkerHost {
@@ -28,6 +32,7 @@ pub(super) struct WorkerHost {
     pub environment: Rc<Environment>,
     pub shelf: Shelf,
     pub pacer: Rc<Pacer>,
+    pub pipes: Pipes,
     pub audit: Option<Arc<AuditQueue>>,
     pub table: RefCell<Slab<Resident>>,
     pub rejudging: Rejudging,
@@ -74,6 +79,7 @@ impl WorkerHost {
             environment: Rc::new(environment),
             pacer: Pacer::new(reactor.clone(), STEPS_PER_TURN),
             shelf: Shelf::new(limits::SEND_BUFFERS_KEPT_MAX),
+            pipes: Pipes::new(PIPES),
             audit,
             table: RefCell::new(Slab::new()),
             rejudging: Rejudging::default(),

@@ -10,6 +10,7 @@ pub mod counters;
 mod engine;
 mod gauges;
 mod host;
+mod kernel_path;
 mod leaving;
 mod plan;
 mod pool;

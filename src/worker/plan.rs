@@ -10,9 +10,11 @@ use super::standing::Standings;
 use crate::relay::{Entry, Host, Limit, Live, Pacer, Shelf, Took};
 use crate::stats::Counter;
 use crate::sys::Reactor;
-use crate::tls::{Declined, Environment, Established, Quota};
+use crate::sys::ktls::Direction;
+use crate::sys::splice::Pipes;
+use crate::tls::{Declined, Environment, Established, Quota, Stay};
 use crate::trust::Identity;
-use crate::wire::audit::ConnectionRecord;
+use crate::wire::audit::{ConnectionRecord, Path};
 use std::io;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -83,12 +85,29 @@ impl Host for Plan {
         self.counters.limited[limit as usize].increment();
     }
 
-    fn bytes_in(&self) -> &Counter {
-        &self.counters.bytes_in
+    fn bytes_in(&self, path: Path) -> &Counter {
+        self.counters.bytes_in_by(path)
     }
 
-    fn bytes_out(&self) -> &Counter {
-        &self.counters.bytes_out
+    fn bytes_out(&self, path: Path) -> &Counter {
+        self.counters.bytes_out_by(path)
+    }
+
+    fn pipes(&self) -> &Pipes {
+        &self.worker.pipes
+    }
+
+    fn stayed(&self, why: Stay) {
+        if let Some(place) = Stay::ALL.iter().position(|known| *known == why) {
+            self.counters.kernel.stayed[place].increment();
+        }
+    }
+
+    fn key_updated(&self, direction: Direction) {
+        match direction {
+            Direction::Receive => self.counters.kernel.key_updates_in.increment(),
+            Direction::Transmit => self.counters.kernel.key_updates_out.increment(),
+        }
     }
 
     fn choose(&self, entry: &Entry, backend: usize, who: Option<&Identity>, tried: &[usize]) -> Option<ServerSeat> {

@@ -1,5 +1,6 @@
 //! Everything that connections need to know, loaded and checked as one immutable value.
 
+use super::kernel_path;
 use crate::config;
 use crate::config::{Config, Fault};
 use crate::relay::{Backend, Entry, Server};
@@ -51,6 +52,7 @@ impl Snapshot {
             faults.extend(found);
             None
         });
+        let may_leave = kernel_path::is_used(config.runtime.ktls);
         let (mut sites, mut policies, mut loader) = (Vec::new(), Vec::new(), Loader::new());
         for (index, site) in config.sites.iter().enumerate() {
             let listener = &config.listeners[site.listener];
@@ -67,7 +69,8 @@ impl Snapshot {
             };
             policies.push(policy.clone());
             let ticket_keys = tickets.clone();
-            match Site::load(&SiteSource { index, site, policy, ticket_keys, tickets: &config.tickets, now }) {
+            let source = SiteSource { index, site, policy, ticket_keys, tickets: &config.tickets, now, may_leave };
+            match Site::load(&source) {
                 Ok((site, unwise)) => {
                     warnings.extend(unwise);
                     sites.push(site);

@@ -14,8 +14,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
-/// Bytes each way.
-const TOTAL: usize = 3 << 20;
+/// Bytes each way: 3 MiB, or as many MiB as `COUNTERSIGN_TEST_MIB` says.
+static TOTAL: std::sync::LazyLock<usize> = std::sync::LazyLock::new(|| {
+    std::env::var("COUNTERSIGN_TEST_MIB").map_or(3, |mib| mib.parse().expect("a number of MiB")) << 20
+});
 /// Socket buffers of both ends; the kernel rounds them up to its least.
 const TINY: usize = 16 << 10;
 
@@ -82,7 +84,7 @@ fn noisy_backend(told: Sender<(Sum, Sum)>) -> Script {
         let (mut reading, mut writing) = (socket.try_clone().unwrap(), socket.try_clone().unwrap());
         let sender = std::thread::spawn(move || {
             let (mut noise, mut sum) = (Noise(0x5eed_0002), Summing::new());
-            while sum.0 < TOTAL {
+            while sum.0 < *TOTAL {
                 let chunk = noise.chunk(40_000);
                 writing.write_all(&chunk).unwrap();
                 sum.add(&chunk);
@@ -112,7 +114,7 @@ fn talk(mut client: Client, seed: u64) -> (Sum, Sum, Ending) {
         assert!(Instant::now() < deadline, "seed {seed:#x}: stuck at {} sent, {} received", sent.0, received.0);
         let mut moved = false;
         if !client.tls.wants_write() && !finished {
-            if sent.0 < TOTAL {
+            if sent.0 < *TOTAL {
                 let chunk = noise.chunk(40_000);
                 client.tls.writer().write_all(&chunk).unwrap();
                 sent.add(&chunk);

@@ -23,6 +23,7 @@ mod hand_over;
 mod hostile;
 mod integrity;
 mod interop;
+mod kernel_tls;
 mod layering;
 mod limits;
 mod load_compare;

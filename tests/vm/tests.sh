@@ -1,9 +1,26 @@
 #!/bin/sh
-# Inside the virtual machine: what the kernel's TLS can be trusted with, and the relay's own tests. VM_TESTS on the kernel's
-# command line names tests to run in place of these.
-export COUNTERSIGN_BIN=/usr/bin/countersign
+# Inside the virtual machine: what the kernel's TLS can be trusted with, what kernel TLS alone can do wrong, and the relay's
+# own tests over again. VM_TESTS on the kernel's command line names tests to run in place of these.
+export COUNTERSIGN_BIN=/usr/bin/countersign COUNTERSIGN_TEST_MIB=6
+export COUNTERSIGN_TEST_SLOWNESS=8 COUNTERSIGN_TEST_KTLS=auto COUNTERSIGN_TEST_KERNEL_PATH=1
+case $(cat /kernel-name) in
+    # Cannot change keys: TLS 1.3 stays in user space.
+    release) export COUNTERSIGN_TEST_PATHS=1.2=splice,1.3=user ;;
+    *) export COUNTERSIGN_TEST_PATHS=1.2=splice,1.3=splice ;;
+esac
 cd /tmp || exit 1
 tests=$(sed -n 's/.*VM_TESTS=\([^ ]*\).*/\1/p' /proc/cmdline | tr , ' ')
-units sys::ktls sys::splice --nocapture --test-threads=1 || exit 1
+if [ -z "$tests" ]; then
+    tests='kernel_tls:: endings:: integrity:: tls_options::key_updates hostile::floods::broken hostile::floods::a_flood'
+    units sys::ktls sys::splice --nocapture --test-threads=1 || exit 1
+fi
 # shellcheck disable=SC2086
-integration ${tests:-endings::} --test-threads=2
+{ integration $tests --test-threads=3 2>&1; echo $? > code; } | tee first.log
+[ "$(cat code)" -eq 0 ] && exit 0
+# An emulated machine on busy cores is slow at times: a few tests that failed get one more try, each alone.
+failed=$(sed -n 's/^test \([a-z_0-9:]*\) \.\.\. FAILED$/\1/p' first.log | sort -u)
+[ -n "$failed" ] && [ "$(echo "$failed" | wc -l)" -le 3 ] || exit 1
+for name in $failed; do
+    echo "unsteady: $name, once more"
+    integration --exact "$name" --nocapture || exit 1
+done

@@ -11,8 +11,9 @@ use crate::config::{Config, limits};
 use crate::relay::Limit;
 use crate::stats::Counter;
 use crate::sys;
-use crate::tls::Declined;
+use crate::tls::{Declined, Stay};
 use crate::trust::Reason;
+use crate::wire::audit::Path;
 use crate::worker::Standings;
 use crate::worker::counters::{Counters, GROUPS, KINDS, ListenerCounters, ServerCounters, VERSIONS};
 use rustls_pki_types::UnixTime;
@@ -160,9 +161,20 @@ fn resumption(sheet: &Sheet, counters: &[Arc<Counters>]) {
 
 fn traffic(sheet: &Sheet, counters: &[Arc<Counters>]) {
     let each = || counters.iter().map(Arc::as_ref);
-    let (inward, outward) = (sum(each(), |c: &Counters| &c.bytes_in), sum(each(), |c: &Counters| &c.bytes_out));
-    sheet.counter("countersign_bytes_total", &[("direction", "in"), ("path", "user")], inward);
-    sheet.counter("countersign_bytes_total", &[("direction", "out"), ("path", "user")], outward);
+    for (name, path) in [("user", Path::User), ("ktls", Path::Ktls), ("splice", Path::Splice)] {
+        let inward = sum(each(), |c: &Counters| c.bytes_in_by(path));
+        let outward = sum(each(), |c: &Counters| c.bytes_out_by(path));
+        sheet.counter("countersign_bytes_total", &[("direction", "in"), ("path", name)], inward);
+        sheet.counter("countersign_bytes_total", &[("direction", "out"), ("path", name)], outward);
+    }
+    let (inward, outward) =
+        (sum(each(), |c: &Counters| &c.kernel.key_updates_in), sum(each(), |c: &Counters| &c.kernel.key_updates_out));
+    sheet.counter("countersign_keyupdates_total", &[("direction", "in")], inward);
+    sheet.counter("countersign_keyupdates_total", &[("direction", "out")], outward);
+    for (index, why) in Stay::ALL.iter().enumerate() {
+        let value = sum(each(), |c: &Counters| &c.kernel.stayed[index]);
+        sheet.counter("countersign_path_demotions_total", &[("reason", why.code())], value);
+    }
 }
 
 fn backends(sheet: &Sheet, config: &Config, counters: &[Arc<Counters>], standings: &Standings) {

@@ -109,8 +109,8 @@ pub(super) fn totals(state: &State, generation: &Generation, listeners: &[Listen
         connections_total: listeners.iter().map(|listener| listener.connections_total).sum(),
         handshakes_total: listeners.iter().map(|listener| listener.handshakes_total).sum(),
         handshake_failures_total: failures(before_site) + failures(with_site),
-        bytes_in_total: generation.counters.iter().map(|c| c.bytes_in.value()).sum(),
-        bytes_out_total: generation.counters.iter().map(|c| c.bytes_out.value()).sum(),
+        bytes_in_total: generation.counters.iter().map(|c| c.bytes_moved().0).sum(),
+        bytes_out_total: generation.counters.iter().map(|c| c.bytes_moved().1).sum(),
         audit_dropped_total: state.audit_dropped(),
     }
 }

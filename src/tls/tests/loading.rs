@@ -16,7 +16,7 @@ fn load_text(pki: &Pki, text: &str) -> Result<(Arc<Site>, Vec<Fault>), Vec<Fault
     let config = Config::from_text(text, Some(&pki.dir.path().join("test.toml"))).unwrap();
     let (policy, _) = Policy::load(&config.sites[0], &config.listeners[0], 1, unix(NOW), &mut Loader::new()).unwrap();
     let (site, tickets) = (&config.sites[0], &config.tickets);
-    Site::load(&SiteSource { index: 0, site, policy, ticket_keys: None, tickets, now: unix(NOW) })
+    Site::load(&SiteSource { index: 0, site, policy, ticket_keys: None, tickets, now: unix(NOW), may_leave: false })
 }
 
 fn entry(chain: &str, key: &str) -> String {

@@ -124,7 +124,8 @@ impl World {
 
 fn load(config: &Config, index: usize, policy: Arc<Policy>, ticket_keys: Option<Arc<TicketKeys>>) -> Arc<Site> {
     let site = &config.sites[index];
-    let source = SiteSource { index, site, policy, ticket_keys, tickets: &config.tickets, now: unix(NOW) };
+    let source =
+        SiteSource { index, site, policy, ticket_keys, tickets: &config.tickets, now: unix(NOW), may_leave: false };
     Site::load(&source).unwrap().0
 }
 

@@ -1,7 +1,7 @@
 //! A TLS client on rustls's buffered API over a plain socket, with every way to end a connection in the test's hands.
 
 use super::pki::{Credential, Pki, SERVER_NAME};
-use super::wait::{SOON, uninterrupted};
+use super::wait::{SOON, slowness, uninterrupted};
 use rustls::client::{
     ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls12Resumption, Tls13ClientSessionValue,
 };
@@ -175,13 +175,13 @@ pub struct Client {
 impl Client {
     /// TCP only; the handshake comes with the first call that needs it.
     pub fn connect(config: &Arc<ClientConfig>, name: &str, address: SocketAddr) -> Client {
-        Client::over(TcpStream::connect_timeout(&address, SOON).unwrap(), config, name)
+        Client::over(TcpStream::connect_timeout(&address, SOON * slowness()).unwrap(), config, name)
     }
 
     /// The same over a connection that the test has made.
     pub fn over(tcp: TcpStream, config: &Arc<ClientConfig>, name: &str) -> Client {
-        tcp.set_read_timeout(Some(SOON)).unwrap();
-        tcp.set_write_timeout(Some(SOON)).unwrap();
+        tcp.set_read_timeout(Some(SOON * slowness())).unwrap();
+        tcp.set_write_timeout(Some(SOON * slowness())).unwrap();
         tcp.set_nodelay(true).unwrap();
         let name = ServerName::try_from(name.to_owned()).unwrap();
         let local = tcp.local_addr().unwrap();

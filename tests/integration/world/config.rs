@@ -1,5 +1,6 @@
 //! Writes configuration files: sound defaults for a test, and room for the lines that it wants to add to each table.
 
+use super::wait::slowness;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -137,10 +138,15 @@ impl ConfigText {
     /// The whole text. `COUNTERSIGN_ENGINE` says what serves where the test does not.
     pub fn render(&self) -> String {
         let mut text = format!("{}\n", self.top);
-        table(&mut text, "[runtime]", &self.runtime);
-        if let (Ok(engine), false) = (std::env::var("COUNTERSIGN_ENGINE"), self.runtime.contains("engine =")) {
-            writeln!(text, "engine = \"{engine}\"").unwrap();
+        let mut runtime = self.runtime.clone();
+        // The same tests over another path: `tests/vm` sets it.
+        if let Some(ktls) = std::env::var("COUNTERSIGN_TEST_KTLS").ok().filter(|_| !runtime.contains("ktls")) {
+            push_line(&mut runtime, &format!("ktls = \"{ktls}\""));
         }
+        if let (Ok(engine), false) = (std::env::var("COUNTERSIGN_ENGINE"), runtime.contains("engine =")) {
+            push_line(&mut runtime, &format!("engine = \"{engine}\""));
+        }
+        table(&mut text, "[runtime]", &runtime);
         if let Some(admin) = &self.admin {
             table(&mut text, "[admin]", admin);
         }
@@ -150,7 +156,11 @@ impl ConfigText {
         table(&mut text, "[tickets]", &self.tickets);
         for listener in &self.listeners {
             table(&mut text, "[[listener]]", &format!("name = \"{}\"\n{}", listener.name, listener.lines));
-            table(&mut text, "[listener.limits]", &listener.limits);
+            let mut limits = listener.limits.clone();
+            if slowness() > 1 && !limits.contains("handshake_timeout") {
+                push_line(&mut limits, &format!("handshake_timeout = \"{}s\"", 10 * slowness()));
+            }
+            table(&mut text, "[listener.limits]", &limits);
         }
         for site in &self.sites {
             table(&mut text, "[[site]]", &site.lines);
@@ -161,7 +171,11 @@ impl ConfigText {
         }
         for backend in &self.backends {
             let servers: Vec<String> = backend.servers.iter().map(|server| format!("{server:?}")).collect();
-            let head = format!("name = \"{}\"\nservers = [{}]\n{}", backend.name, servers.join(", "), backend.lines);
+            let mut head =
+                format!("name = \"{}\"\nservers = [{}]\n{}", backend.name, servers.join(", "), backend.lines);
+            if slowness() > 1 && !head.contains("connect_timeout") {
+                push_line(&mut head, &format!("connect_timeout = \"{}s\"", slowness()));
+            }
             table(&mut text, "[[backend]]", &head);
         }
         text

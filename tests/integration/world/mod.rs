@@ -25,6 +25,12 @@ pub struct World {
     pub pki: Pki,
 }
 
+/// Whether connections of this version (`1.2` or `1.3`) take the kernel path in this run, as `tests/vm` says.
+pub fn goes_by_kernel(version: &str) -> bool {
+    let paths = std::env::var("COUNTERSIGN_TEST_PATHS").unwrap_or_default();
+    paths.split(',').any(|path| path == format!("{version}=splice"))
+}
+
 impl World {
     /// With `server.pem`, `server.key`, `server-ca.pem`, `clients-ca.pem`, `client.pem` and `client.key`.
     pub fn new() -> World {

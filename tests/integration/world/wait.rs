@@ -9,9 +9,14 @@ pub const SOON: Duration = Duration::from_secs(20);
 /// Pause between two looks at a condition.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
+/// How many times slower than a machine of today this one is: `tests/vm` says so of an emulated one.
+pub fn slowness() -> u32 {
+    std::env::var("COUNTERSIGN_TEST_SLOWNESS").map_or(1, |times| times.parse().expect("a number"))
+}
+
 /// Looks at `condition` until it gives a value; `None` once `limit` has passed.
 pub fn until_some<T>(limit: Duration, mut condition: impl FnMut() -> Option<T>) -> Option<T> {
-    let deadline = Instant::now() + limit;
+    let deadline = Instant::now() + limit * slowness();
     loop {
         if let Some(value) = condition() {
             return Some(value);

@@ -1,0 +1,209 @@
+//! Backend to client: bytes go through a pipe into the socket, where the kernel makes records of them. This direction
+//! alone changes our keys and says close_notify, between two pipefuls.
+
+use super::super::Host;
+use super::super::end::Cause;
+use super::super::transfer::DirectionEnd;
+use super::transfer::{KernelTransfer, Misses};
+use super::upward::is_final;
+use crate::config::limits;
+use crate::sys::Interest;
+use crate::sys::ktls::{ALERT, Direction, HANDSHAKE};
+use crate::sys::splice::Pipe;
+use crate::wire::audit::Path;
+use std::io;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+/// The client can no longer be written to.
+struct Gone;
+
+impl<H: Host> KernelTransfer<'_, H> {
+    pub(super) async fn downward(&self) -> Result<DirectionEnd, Cause> {
+        let misses = Misses::default();
+        loop {
+            if (self.owed.take() || self.keys_are_used_up()?) && self.change_keys().await?.is_err() {
+                return Ok(DirectionEnd::ReceiverGone);
+            }
+            let moved = match self.host.pipes().take() {
+                Some(mut pipe) => self.move_down(&mut pipe).await?,
+                None => self.carry_down().await?,
+            };
+            let Ok(moved) = moved else { return Ok(DirectionEnd::ReceiverGone) };
+            match moved {
+                Ok(0) if self.marks.backend_broke.get() => return Err(Cause::BackendReset),
+                Ok(0) => break,
+                Ok(_) => {
+                    misses.hit();
+                    futures_lite::future::yield_now().await;
+                }
+                Err(error) if is_final(&error) => return Err(Cause::BackendReset),
+                Err(_) => self.wait_or_owe(&misses).await,
+            }
+        }
+        let told = self.say_end().await.is_ok();
+        // A client that ended in order and is gone before our own close_notify has missed nothing.
+        if !told && !self.marks.upward_done.get() {
+            return Ok(DirectionEnd::ReceiverGone);
+        }
+        self.marks.downward_done.set(true);
+        Ok(DirectionEnd::Orderly)
+    }
+
+    /// A pipeful from the backend to the client. The inner error is the backend's.
+    async fn move_down(&self, pipe: &mut Pipe) -> Result<Result<io::Result<usize>, Gone>, Cause> {
+        let enough = pipe.capacity().min(limits::PIPE_FILL_BYTES);
+        match pipe.fill(self.backend, enough) {
+            Ok(count) => Ok(self.drain(pipe).await?.map(|()| Ok(count))),
+            Err(error) => Ok(Ok(Err(error))),
+        }
+    }
+
+    /// Empties the pipe into the client's socket.
+    async fn drain(&self, pipe: &mut Pipe) -> Result<Result<(), Gone>, Cause> {
+        let misses = Misses::default();
+        self.marks.sending.set(true);
+        while !pipe.is_empty() {
+            match pipe.drain(self.client) {
+                Ok(moved) if moved > 0 => {
+                    misses.hit();
+                    self.port.count(moved);
+                    self.went_down(Path::Splice, moved);
+                }
+                Err(error) if is_final(&error) => return self.gone(&error),
+                _ => self.wait(self.client, Interest::Write, &misses).await,
+            }
+        }
+        self.marks.sending.set(false);
+        Ok(Ok(()))
+    }
+
+    /// An error of the TLS layer may come up while sending, and would not come up again while reading.
+    fn gone(&self, error: &io::Error) -> Result<Result<(), Gone>, Cause> {
+        match self.broken(error) {
+            Cause::ClientReset => {
+                self.marks.client_broke.set(true);
+                Ok(Err(Gone))
+            }
+            broken => Err(broken),
+        }
+    }
+
+    /// Without a pipe: one buffer through user space. The inner error is the backend's.
+    async fn carry_down(&self) -> Result<Result<io::Result<usize>, Gone>, Cause> {
+        let mut bytes = self.host.shelf().take();
+        bytes.resize(limits::TLS_PLAIN_BYTES_MAX, 0);
+        let read = self.backend.receive_now(&mut bytes);
+        let count = match read {
+            Ok(count) if count > 0 => count,
+            nothing => {
+                self.host.shelf().give(bytes);
+                return Ok(Ok(nothing));
+            }
+        };
+        bytes.truncate(count);
+        self.marks.sending.set(true);
+        let sent = self.send_all(self.client, &bytes).await;
+        self.host.shelf().give(bytes);
+        if let Err(error) = sent {
+            return Ok(self.gone(&error)?.map(|()| Ok(0)));
+        }
+        self.marks.sending.set(false);
+        self.port.count(count);
+        self.went_down(Path::Ktls, count);
+        Ok(Ok(Ok(count)))
+    }
+
+    /// Waits for the backend, or for the client's wish for new keys of ours.
+    async fn wait_or_owe(&self, misses: &Misses) {
+        let mut waiting = pin!(self.wait(self.backend, Interest::Read, misses));
+        std::future::poll_fn(|cx| {
+            if self.owed.get() {
+                return Poll::Ready(());
+            }
+            let old = self.owed_waker.borrow_mut().replace(cx.waker().clone());
+            drop(old);
+            waiting.as_mut().poll(cx)
+        })
+        .await;
+    }
+
+    /// Whether so many records were sealed that the keys have to change.
+    fn keys_are_used_up(&self) -> Result<bool, Cause> {
+        if self.unlooked.get() > 0 {
+            return Ok(false);
+        }
+        let records_max = self.records_max();
+        let sealed = self.port.sequence().map_err(|error| {
+            let detail = format!("the kernel does not tell how many records it sealed: {error}");
+            Cause::Tls { our_alert: None, peer_alert: None, detail }
+        })?;
+        // A pipeful has fewer bytes than this, and so fewer records.
+        let margin = limits::RECORDS_MARGIN.min(records_max / 16);
+        let left = records_max.saturating_sub(sealed).saturating_sub(margin);
+        self.unlooked.set(left);
+        if left > 0 {
+            return Ok(false);
+        }
+        if !self.session.borrow().changes_keys() {
+            let detail = "the keys of this TLS 1.2 connection are used up; clients of TLS 1.3 change theirs".to_owned();
+            return Err(Cause::Tls { our_alert: None, peer_alert: None, detail });
+        }
+        Ok(true)
+    }
+
+    fn records_max(&self) -> u64 {
+        #[cfg(debug_assertions)]
+        if let Some(records_max) = super::super::fault::records_max() {
+            return records_max;
+        }
+        self.session.borrow().records_max()
+    }
+
+    /// Says KeyUpdate, and goes on under the next keys. No record can come between: nobody else sends meanwhile.
+    async fn change_keys(&self) -> Result<Result<(), Gone>, Cause> {
+        const KEY_UPDATE: [u8; 5] = [24, 0, 0, 1, 0];
+        if let Err(error) = self.send(HANDSHAKE, &KEY_UPDATE).await {
+            return self.gone(&error);
+        }
+        let keys = self.session.borrow_mut().next_transmit_keys().map_err(|failure| Cause::Tls {
+            our_alert: None,
+            peer_alert: None,
+            detail: failure.detail.clone(),
+        })?;
+        // From the KeyUpdate on nothing may go under the old keys, not even an alert.
+        self.port.install(Direction::Transmit, &super::keys_of(&keys)).map_err(|error| {
+            let detail = format!("the kernel did not take new keys: {error}");
+            Cause::Tls { our_alert: None, peer_alert: None, detail }
+        })?;
+        self.host.key_updated(Direction::Transmit);
+        self.unlooked.set(0);
+        Ok(Ok(()))
+    }
+
+    /// A control record, as soon as there is room.
+    async fn send(&self, kind: u8, body: &[u8]) -> io::Result<()> {
+        let misses = Misses::default();
+        loop {
+            match self.port.send(kind, body) {
+                Err(error) if !is_final(&error) => self.wait(self.client, Interest::Write, &misses).await,
+                other => return other,
+            }
+        }
+    }
+
+    /// close_notify and FIN. The kernel keeps sealed records apart from TCP's queue, and a FIN would overtake them.
+    async fn say_end(&self) -> io::Result<()> {
+        self.marks.sending.set(true);
+        self.send(ALERT, &[1, 0]).await?;
+        let mut pause = Duration::from_millis(1);
+        while !self.port.is_flushed()? {
+            self.host.reactor().sleep_until(self.host.reactor().now() + pause).await;
+            pause = (pause * 2).min(Duration::from_millis(limits::KERNEL_TLS_PAUSE_MS));
+        }
+        self.client.shutdown_send()?;
+        self.marks.sending.set(false);
+        Ok(())
+    }
+}

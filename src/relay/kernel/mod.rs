@@ -1,0 +1,98 @@
+//! The kernel path: after the handshake the keys go to the kernel, and bytes move between the sockets through pipes,
+//! without visiting user space. What the user-space path promises holds here too: order, back-pressure, half-closes, and
+//! that no truncation looks like an orderly end.
+//!
+//! A connection enters only as a whole and never comes back: what the kernel cannot do ends it with a reason.
+
+mod downward;
+mod ending;
+mod exact;
+mod transfer;
+mod upward;
+
+pub(super) use ending::finish;
+pub(super) use exact::receive_exactly;
+pub(super) use transfer::KernelTransfer;
+
+use super::Host;
+use crate::sys::Socket;
+use crate::sys::ktls::{Cipher, Direction, Keys, Port, Version};
+use crate::tls::{Bulk, Departed, KernelSession, Session, Stay, TrafficKeys};
+use std::rc::Rc;
+
+/// Which way a connection goes from here.
+pub(super) enum Way {
+    User(Box<Session>),
+    Kernel(Box<Entered>),
+    /// The keys were taken out, and the kernel did not take them: what the operator reads.
+    Lost(String),
+}
+
+/// A connection whose keys the kernel has.
+pub(super) struct Entered {
+    pub port: Port,
+    pub session: KernelSession,
+    /// Which suite the client's records have.
+    pub cipher: Cipher,
+}
+
+/// Gives the connection to the kernel if it can be done without losing a byte.
+pub(super) fn enter<H: Host>(host: &Rc<H>, (client, backend): (&Socket, &Socket), session: Session) -> Way {
+    let user = |session, why: Option<Stay>| {
+        if let Some(why) = why {
+            host.stayed(why);
+        }
+        Way::User(Box::new(session))
+    };
+    if !session.may_leave() {
+        return user(session, None);
+    }
+    let Some(port) = client.kernel_tls() else { return user(session, None) };
+    let (version, cipher) = match session.leaving() {
+        Ok((tls13, bulk)) => (version_of(tls13), cipher_of(bulk)),
+        Err(why) => return user(session, Some(why)),
+    };
+    if !port.trust().takes(version, cipher) {
+        return user(session, Some(Stay::Suite));
+    }
+    if port.attach().is_err() {
+        return user(session, Some(Stay::Refused));
+    }
+    let departed = match session.into_kernel(host.reactor().now()) {
+        Ok(departed) => departed,
+        Err(failure) => return Way::Lost(failure.detail),
+    };
+    let Departed { session, transmit, receive } = departed;
+    for (direction, keys) in [(Direction::Transmit, &transmit), (Direction::Receive, &receive)] {
+        if let Err(error) = port.install(direction, &keys_of(keys)) {
+            return Way::Lost(format!("the kernel did not take this connection's keys: {error}"));
+        }
+    }
+    // Of what `splice` must not wait for, the pipe's side alone goes by its own flag.
+    if let Err(error) = client.make_nonblocking().and_then(|()| backend.make_nonblocking()) {
+        return Way::Lost(format!("the connection's sockets cannot be made non-blocking: {error}"));
+    }
+    Way::Kernel(Box::new(Entered { port, session, cipher }))
+}
+
+fn version_of(tls13: bool) -> Version {
+    if tls13 { Version::Tls13 } else { Version::Tls12 }
+}
+
+fn cipher_of(bulk: Bulk) -> Cipher {
+    match bulk {
+        Bulk::Aes128Gcm => Cipher::Aes128Gcm,
+        Bulk::Aes256Gcm => Cipher::Aes256Gcm,
+        Bulk::ChaCha20Poly1305 => Cipher::ChaCha20Poly1305,
+    }
+}
+
+fn keys_of(keys: &TrafficKeys) -> Keys {
+    Keys {
+        version: version_of(keys.tls13),
+        cipher: cipher_of(keys.bulk),
+        key: keys.key.clone(),
+        iv: keys.iv,
+        sequence: keys.sequence,
+    }
+}

@@ -1,0 +1,190 @@
+//! Both directions of a connection on the kernel path, and what they share.
+
+use super::super::deadlines::Deadlines;
+use super::super::end::{Cause, EndSignal};
+use super::super::transfer::{First, Marks, until_over, yield_until_polled};
+use super::super::{Account, Host};
+use super::{Entered, keys_of};
+use crate::config::limits;
+use crate::sys::ktls::{ALERT, Cipher, Direction, Port, Trouble};
+use crate::sys::{Interest, Socket};
+use crate::tls::{Failure, KernelSession, TrafficKeys};
+use crate::wire::audit::Path;
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::rc::Rc;
+use std::task::Waker;
+use std::time::Duration;
+
+/// The state that both directions share.
+pub(in super::super) struct KernelTransfer<'a, H: Host> {
+    pub(super) host: &'a Rc<H>,
+    pub(super) account: &'a Account,
+    pub(super) client: &'a Socket,
+    pub(super) backend: &'a Socket,
+    pub(super) port: Port,
+    pub(super) session: RefCell<KernelSession>,
+    pub(super) cipher: Cipher,
+    pub(super) marks: Marks,
+    /// The client asked for a change of our keys, and has not got it.
+    pub(super) owed: Cell<bool>,
+    pub(super) owed_waker: RefCell<Option<Waker>>,
+    /// Bytes that may be sealed before the number of records is looked at again: each record has one at least.
+    pub(super) unlooked: Cell<u64>,
+}
+
+/// What the transfer leaves for the one who closes the sockets.
+pub(in super::super) struct KernelRemains {
+    /// The backend already has the client's orderly end.
+    pub upward_done: bool,
+    /// The client already has the backend's orderly end.
+    pub downward_done: bool,
+    /// Something is half on its way to the client: nothing may follow that would look like an end.
+    pub mid_way: bool,
+    pub port: Port,
+}
+
+impl<'a, H: Host> KernelTransfer<'a, H> {
+    pub fn new(
+        host: &'a Rc<H>,
+        account: &'a Account,
+        (client, backend): (&'a Socket, &'a Socket),
+        entered: Entered,
+    ) -> KernelTransfer<'a, H> {
+        let Entered { port, session, cipher } = entered;
+        account.live().moved.touch(host.reactor().now());
+        let (marks, owed, owed_waker, unlooked) = Default::default();
+        let session = RefCell::new(session);
+        KernelTransfer { host, account, client, backend, port, session, cipher, marks, owed, owed_waker, unlooked }
+    }
+
+    /// Moves bytes until both directions have ended, one breaks, a deadline comes, or `signal` asks for the end.
+    /// `None`: both directions ended in order.
+    pub async fn run(&self, first: First, deadlines: &Deadlines, signal: &EndSignal) -> Option<Cause> {
+        let both = futures_lite::future::try_zip(self.upward(first), self.downward());
+        until_over(&**self.host, self.account, (deadlines, signal), both, self.watch_client()).await
+    }
+
+    /// What is left when it is over.
+    pub fn into_remains(self) -> KernelRemains {
+        KernelRemains {
+            upward_done: self.marks.upward_done.get(),
+            downward_done: self.marks.downward_done.get(),
+            mid_way: self.marks.sending.get(),
+            port: self.port,
+        }
+    }
+
+    pub(super) fn touch(&self) {
+        self.account.live().moved.touch(self.host.reactor().now());
+    }
+
+    /// Counts what went to the client by that path.
+    pub(super) fn went_down(&self, path: Path, count: usize) {
+        self.account.live().moved.downward(self.host.reactor().now());
+        self.account.count_out(count);
+        self.host.bytes_out(path).add(count as u64);
+        self.unlooked.set(self.unlooked.get().saturating_sub(count as u64));
+    }
+
+    /// Counts what went to the backend by that path.
+    pub(super) fn went_up(&self, path: Path, count: usize) {
+        match count {
+            0 => self.touch(),
+            _ => self.account.live().moved.upward(self.host.reactor().now()),
+        }
+        self.account.count_in(count);
+        self.host.bytes_in(path).add(count as u64);
+    }
+
+    pub(super) fn install(&self, direction: Direction, keys: &TrafficKeys) -> Result<(), Cause> {
+        self.port.install(direction, &keys_of(keys)).map_err(|error| {
+            let detail = format!("the kernel did not take new keys: {error}");
+            self.tell(Some(INTERNAL_ERROR), &detail)
+        })
+    }
+
+    /// A failure of the client's, told to it if it can still be told.
+    pub(super) fn refuse(&self, failure: &Failure) -> Cause {
+        match failure.peer_alert {
+            Some(alert) => Cause::Tls { our_alert: None, peer_alert: Some(alert), detail: failure.detail.clone() },
+            None => self.tell(failure.our_alert, &failure.detail),
+        }
+    }
+
+    /// Sends a fatal alert at once, if there is room for it: the kernel keeps records whole. The first error of a socket
+    /// is final for reading, and is reported once; so the alert may go at the second attempt.
+    pub(super) fn tell(&self, alert: Option<u8>, detail: &str) -> Cause {
+        let sent = |alert: &u8| (0..2).any(|_| self.port.send(ALERT, &[FATAL, *alert]).is_ok());
+        let our_alert = alert.filter(|_| !self.marks.downward_done.get()).filter(sent);
+        Cause::Tls { our_alert, peer_alert: None, detail: detail.to_owned() }
+    }
+
+    /// What an error of the client's socket means. Errors of the kernel's TLS layer are not TCP's.
+    pub(super) fn broken(&self, error: &io::Error) -> Cause {
+        match Trouble::of(error) {
+            Trouble::BadRecord => self.tell(Some(BAD_RECORD_MAC), "a record that does not open under its key"),
+            Trouble::TooLong => self.tell(Some(RECORD_OVERFLOW), "a record that is too long"),
+            Trouble::NoData => self.tell(Some(DECODE_ERROR), "a record that is none"),
+            Trouble::NoKeys => self.tell(Some(INTERNAL_ERROR), "the kernel waits for keys"),
+            Trouble::NotNow | Trouble::Broken => Cause::ClientReset,
+        }
+    }
+
+    /// Waits until `socket` is ready. Readiness that brings nothing, again and again, must not make the loop spin.
+    pub(super) async fn wait(&self, socket: &Socket, interest: Interest, misses: &Misses) {
+        if socket.ready(interest).await.is_err() || misses.many() {
+            let pause = Duration::from_millis(limits::KERNEL_TLS_PAUSE_MS);
+            self.host.reactor().sleep_until(self.host.reactor().now() + pause).await;
+        }
+    }
+
+    /// Sends all of `bytes` from user space.
+    pub(super) async fn send_all(&self, to: &Socket, mut bytes: &[u8]) -> io::Result<()> {
+        let misses = Misses::default();
+        while !bytes.is_empty() {
+            match to.send_now(bytes) {
+                Ok(sent) if sent > 0 => {
+                    misses.hit();
+                    bytes = &bytes[sent..];
+                }
+                Err(error) if Trouble::of(&error) != Trouble::NotNow => return Err(error),
+                _ => self.wait(to, Interest::Write, &misses).await,
+            }
+        }
+        Ok(())
+    }
+
+    /// After the client's close_notify only one thing is still of interest from it: that it went away.
+    async fn watch_client(&self) -> Cause {
+        while !self.marks.upward_done.get() {
+            yield_until_polled().await;
+        }
+        let misses = Misses::default();
+        self.wait(self.client, Interest::End, &misses).await;
+        let patience = Duration::from_millis(limits::GONE_CLIENT_MS);
+        self.host.reactor().sleep_until(self.host.reactor().now() + patience).await;
+        Cause::ClientReset
+    }
+}
+
+/// Times in a row that a socket was ready and had nothing.
+#[derive(Debug, Default)]
+pub(super) struct Misses(Cell<u32>);
+
+impl Misses {
+    pub fn hit(&self) {
+        self.0.set(0);
+    }
+
+    fn many(&self) -> bool {
+        self.0.set(self.0.get().saturating_add(1));
+        self.0.get() > limits::KERNEL_TLS_MISSES_MAX
+    }
+}
+
+const FATAL: u8 = 2;
+const BAD_RECORD_MAC: u8 = 20;
+const RECORD_OVERFLOW: u8 = 22;
+const DECODE_ERROR: u8 = 50;
+const INTERNAL_ERROR: u8 = 80;

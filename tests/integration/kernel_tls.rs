@@ -1,0 +1,381 @@
+//! What kernel TLS can do wrong, seen from both ends. The same tests hold for the user-space path, where they run
+//! everywhere; `tests/vm` runs them in kernels that have TLS and says which path each version must take there.
+
+use crate::hostile::raw::{Kit, Raw};
+use crate::hostile::record::{ALERT, DATA, HANDSHAKE, Sealer, VERSIONS, Version};
+use crate::world::World;
+use crate::world::backend::{Backend, Conversation, End, Script, echo, swallow};
+use crate::world::client::{ClientSpec, Ending, TLS12, TLS13};
+use crate::world::config::ConfigText;
+use crate::world::process::needs;
+use crate::world::server::{Server, command};
+use crate::world::wait::{SOON, until};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The path that connections of this version must take here, if anybody says so: `COUNTERSIGN_TEST_PATHS=1.2=splice,1.3=user`.
+fn path_of(version: Version) -> Option<String> {
+    let name = if version == Version::Tls12 { "1.2=" } else { "1.3=" };
+    let paths = std::env::var("COUNTERSIGN_TEST_PATHS").ok()?;
+    paths.split(',').find_map(|path| path.strip_prefix(name)).map(str::to_owned)
+}
+
+/// An open connection through a server before an echoing backend.
+fn opened(world: &World, server: &Server, version: Version) -> (Raw, Sealer) {
+    Kit::new(&world.pki, version).open(server.address())
+}
+
+/// Lets an attacker in by one echo, and then only reads: a backend that writes may meet a reset before it reads it.
+fn welcome() -> Script {
+    Arc::new(|mut conversation: Conversation| {
+        if let Some(bytes) = conversation.read() {
+            conversation.send(&bytes);
+        }
+        conversation.drain();
+    })
+}
+
+/// Holds how the connection numbered `index` ended at the backend and in the audit.
+fn assert_end(server: &Server, backend: &Backend, index: usize, raw: &Raw, (end, reason): (End, &str), what: &str) {
+    assert_eq!(backend.wait_end(index).end, Some(end), "{what}");
+    let line = server.audit_of(raw.address(), "closed");
+    assert_eq!(line["close_reason"], reason, "{what}: {line}");
+}
+
+#[test]
+fn the_audit_and_the_metrics_tell_the_path() {
+    let world = World::new();
+    let backend = Backend::tcp(echo());
+    let server = world.serve(&ConfigText::new(&backend.server).admin());
+    for (version, versions) in [(Version::Tls12, TLS12), (Version::Tls13, TLS13)] {
+        let mut client = ClientSpec::new(&world.pki).versions(versions).connect(server.address());
+        client.handshake().unwrap();
+        client.echo(&[7; 100_000]).unwrap();
+        client.close_notify();
+        assert_eq!(client.read_to_end(), (Vec::new(), Ending::CloseNotify));
+        let line = server.audit_of(client.address, "closed");
+        let path = line["path"].as_str().unwrap().to_owned();
+        if let Some(wanted) = path_of(version) {
+            assert_eq!(path, wanted, "{line}");
+        }
+        for direction in ["in", "out"] {
+            let series = format!("countersign_bytes_total{{direction=\"{direction}\",path=\"{path}\"}}");
+            assert!(server.metric(&series) >= 100_000.0, "{series}");
+        }
+    }
+    assert_eq!(server.stop(), 0);
+}
+
+#[test]
+fn empty_records_are_neither_an_end_nor_in_the_way() {
+    let world = World::new();
+    let (server, backend) = world.serve_before(echo());
+    for (index, version) in VERSIONS.into_iter().enumerate() {
+        let (mut raw, mut sealer) = opened(&world, &server, version);
+        let mut bytes = Vec::new();
+        for round in 0..40u8 {
+            (0..round % 4).for_each(|_| bytes.extend(sealer.seal(DATA, &[])));
+            bytes.extend(sealer.seal(DATA, &[round]));
+        }
+        raw.send(&bytes).unwrap();
+        assert_eq!(raw.client.read_exactly(40).unwrap(), (0..40).collect::<Vec<u8>>());
+        // One alone, with time to be taken for an end.
+        raw.send(&sealer.seal(DATA, &[])).unwrap();
+        std::thread::sleep(Duration::from_millis(100));
+        raw.send(&sealer.seal(DATA, b"still there")).unwrap();
+        assert_eq!(raw.client.read_exactly(11).unwrap(), b"still there");
+        raw.send(&[sealer.seal(DATA, &[]), sealer.seal(ALERT, &[1, 0])].concat()).unwrap();
+        assert_end(&server, &backend, index, &raw, (End::Fin, "done"), "close_notify behind an empty record");
+    }
+}
+
+#[test]
+fn an_end_without_close_notify_is_a_truncation_wherever_it_falls() {
+    let world = World::new();
+    let (server, backend) = world.serve_before(welcome());
+    let mut index = 0;
+    for version in VERSIONS {
+        type Last = fn(&mut Sealer) -> Vec<u8>;
+        let ways: [(&str, Last); 5] = [
+            ("nothing", |_| Vec::new()),
+            ("an empty record", |sealer| sealer.seal(DATA, &[])),
+            ("a part of a header", |sealer| sealer.seal(DATA, b"cut")[..3].to_vec()),
+            ("all but the last byte of a record", |sealer| {
+                let record = sealer.seal(DATA, b"cut");
+                record[..record.len() - 1].to_vec()
+            }),
+            ("a record and a part of the next", |sealer| {
+                let whole = sealer.seal(DATA, &[3; 9000]);
+                [whole, sealer.seal(DATA, &[4; 9000])[..5000].to_vec()].concat()
+            }),
+        ];
+        for (what, last) in ways {
+            let (mut raw, mut sealer) = opened(&world, &server, version);
+            raw.send(&last(&mut sealer)).unwrap();
+            raw.finish();
+            assert_end(&server, &backend, index, &raw, (End::Reset, "truncated"), &format!("{what}, {version:?}"));
+            assert_ne!(raw.ending(), Ending::CloseNotify, "{what}");
+            index += 1;
+        }
+    }
+}
+
+#[test]
+fn a_fatal_alert_of_the_client_is_no_orderly_end() {
+    let world = World::new();
+    let (server, backend) = world.serve_before(welcome());
+    for (index, version) in VERSIONS.into_iter().enumerate() {
+        let (mut raw, mut sealer) = opened(&world, &server, version);
+        raw.send(&[sealer.seal(DATA, b"data"), sealer.seal(ALERT, &[2, 80])].concat()).unwrap();
+        assert_end(&server, &backend, index, &raw, (End::Reset, "tls_error"), "a fatal alert");
+        assert_eq!(server.audit_of(raw.address(), "closed")["peer_alert"], 80);
+    }
+}
+
+#[test]
+fn nothing_behind_a_broken_record_reaches_the_backend() {
+    let world = World::new();
+    let (server, backend) = world.serve_before(welcome());
+    for (index, version) in VERSIONS.into_iter().enumerate() {
+        let (mut raw, mut sealer) = opened(&world, &server, version);
+        let mut spoilt = sealer.seal(DATA, b"spoilt");
+        *spoilt.last_mut().unwrap() ^= 1;
+        let bytes = [sealer.seal(DATA, b"behind"), sealer.seal(ALERT, &[1, 0])].concat();
+        raw.send(&[spoilt, bytes].concat()).unwrap();
+        assert_end(&server, &backend, index, &raw, (End::Reset, "tls_error"), "a broken record");
+        assert_eq!(backend.seen(index).received, b"let in");
+    }
+}
+
+#[test]
+fn padding_is_taken_off_and_a_record_of_nothing_else_is_refused() {
+    let world = World::new();
+    let (server, backend) = world.serve_before(echo());
+    let (mut raw, mut sealer) = opened(&world, &server, Version::Tls13);
+    // Data, its content type, zeroes: the last of them stands where `seal` puts the type.
+    raw.send(&sealer.seal(0, &[&b"padded"[..], &[DATA], &[0; 500]].concat())).unwrap();
+    assert_eq!(raw.client.read_exactly(6).unwrap(), b"padded");
+    raw.send(&sealer.seal(0, &[0; 300])).unwrap();
+    assert_end(&server, &backend, 0, &raw, (End::Reset, "tls_error"), "a record of zeroes");
+}
+
+#[test]
+fn half_a_record_behind_finished_is_not_lost() {
+    let world = World::new();
+    let (server, _backend) = world.serve_before(echo());
+    for version in VERSIONS {
+        let kit = Kit::new(&world.pki, version);
+        for cut in [0, 1, 4, 5, 6, 20, 900] {
+            let mut raw = kit.greet(server.address());
+            let messages = raw.flight();
+            let mut bytes = raw.flight_of(&messages);
+            let mut sealer = raw.data_sealer();
+            let first = sealer.seal(DATA, b"whole");
+            let second = sealer.seal(DATA, &[b'x'; 1000]);
+            bytes.extend(&first);
+            bytes.extend(&second[..cut]);
+            raw.send(&bytes).unwrap();
+            // Time to hand the connection over with what there is.
+            std::thread::sleep(Duration::from_millis(50));
+            raw.send(&second[cut..]).unwrap();
+            raw.client.handshake().unwrap();
+            let echoed = raw.client.read_exactly(1005).unwrap();
+            assert_eq!((&echoed[..5], &echoed[5..]), (&b"whole"[..], &[b'x'; 1000][..]), "{version:?}, cut at {cut}");
+            if let Some(wanted) = path_of(version) {
+                assert_eq!(server.audit_of(raw.address(), "accepted")["path"], wanted.as_str(), "cut at {cut}");
+            }
+            raw.reset();
+        }
+    }
+}
+
+#[test]
+fn keys_change_in_both_directions_while_bytes_flow() {
+    let world = World::new();
+    let (server, _backend) = world.serve_before(echo());
+    let (mut raw, mut sealer) = opened(&world, &server, Version::Tls13);
+    for round in 0..60u8 {
+        let mut bytes = sealer.seal(DATA, &[round; 3000]);
+        bytes.extend(sealer.seal(HANDSHAKE, &[24, 0, 0, 1, round % 2]));
+        sealer.update();
+        bytes.extend(sealer.seal(DATA, &[round; 5000]));
+        // Cut anywhere, in two segments.
+        let cut = usize::from(round) * 131 % bytes.len();
+        raw.send(&bytes[..cut]).unwrap();
+        raw.send(&bytes[cut..]).unwrap();
+        assert_eq!(raw.client.read_exactly(8000).unwrap(), [round; 8000], "round {round}");
+    }
+    raw.send(&sealer.seal(ALERT, &[1, 0])).unwrap();
+    assert_eq!(raw.ending(), Ending::CloseNotify);
+    assert_eq!(server.audit_of(raw.address(), "closed")["close_reason"], "done");
+}
+
+#[test]
+fn a_client_that_sends_half_a_record_and_waits_costs_no_time() {
+    let world = World::new();
+    let (server, _backend) = world.serve_before(echo());
+    let mut waiting = Vec::new();
+    for version in VERSIONS {
+        for cut in [1, 5, 60] {
+            let (mut raw, mut sealer) = opened(&world, &server, version);
+            let record = sealer.seal(DATA, &[1; 100]);
+            raw.send(&record[..cut]).unwrap();
+            waiting.push((raw, record[cut..].to_vec()));
+        }
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    let (before, start) = (server.process.cpu_time(), Instant::now());
+    std::thread::sleep(Duration::from_secs(2));
+    let (spent, wall) = (server.process.cpu_time() - before, start.elapsed());
+    assert!(spent < wall / 4, "{spent:?} of CPU in {wall:?} for six clients that do nothing");
+    for (mut raw, rest) in waiting {
+        raw.send(&rest).unwrap();
+        assert_eq!(raw.client.read_exactly(100).unwrap(), [1; 100]);
+    }
+}
+
+#[test]
+fn used_up_keys_are_changed_in_tls_13_and_end_a_connection_of_tls_12() {
+    let wanted = VERSIONS.map(|version| path_of(version).as_deref() == Some("splice"));
+    if !wanted[0] {
+        println!("skipped: the limit can be set for the kernel path alone");
+        return;
+    }
+    let world = World::new();
+    const TOTAL: usize = 8 << 20;
+    let script: Script = Arc::new(|mut conversation: Conversation| {
+        if conversation.send(&vec![9; TOTAL]) {
+            conversation.finish();
+        }
+    });
+    let backend = Backend::tcp(script);
+    let path = ConfigText::new(&backend.server).admin().write(world.path());
+    let mut command = command(world.path());
+    command.env("COUNTERSIGN_TEST_RECORDS_MAX", "128").args(["run", "-c"]).arg(&path);
+    let server = Server::from_command(world.path(), &mut command);
+    let mut client = ClientSpec::new(&world.pki).versions(TLS12).connect(server.address());
+    client.handshake().unwrap();
+    let (bytes, ending) = client.read_to_end();
+    assert!(bytes.len() < TOTAL && matches!(ending, Ending::Reset | Ending::Fin), "{} {ending:?}", bytes.len());
+    let line = server.audit_of(client.address, "closed");
+    assert!(line["reason_detail"].as_str().unwrap().contains("used up"), "{line}");
+    if wanted[1] {
+        let mut client = ClientSpec::new(&world.pki).versions(TLS13).connect(server.address());
+        client.handshake().unwrap();
+        let (bytes, ending) = client.read_to_end();
+        assert_eq!((bytes.len(), ending), (TOTAL, Ending::CloseNotify));
+        assert!(bytes.iter().all(|byte| *byte == 9));
+        let changes = server.metric("countersign_keyupdates_total{direction=\"out\"}");
+        assert!((4.0..20.0).contains(&changes), "{changes}");
+    }
+}
+
+#[test]
+fn where_no_pipe_can_be_had_bytes_go_through_user_space_and_arrive_all_the_same() {
+    if !needs("prlimit") {
+        return;
+    }
+    let world = World::new();
+    let backend = Backend::tcp(echo());
+    let server = world.serve(&ConfigText::new(&backend.server).admin());
+    for version in VERSIONS {
+        // Open, and no byte relayed yet: no pipe was made.
+        let versions = if version == Version::Tls12 { TLS12 } else { TLS13 };
+        let mut client = ClientSpec::new(&world.pki).versions(versions).connect(server.address());
+        client.handshake().unwrap();
+        server.audit_of(client.address, "accepted");
+        let open = server.process.descriptors();
+        let limit = |number: String| {
+            let pid = server.process.id().to_string();
+            assert!(
+                Command::new("prlimit")
+                    .args(["--pid", &pid, &format!("--nofile={number}")])
+                    .status()
+                    .unwrap()
+                    .success()
+            );
+        };
+        limit(format!("{open}:4096"));
+        client.echo(&[5; 300_000]).unwrap();
+        limit("4096:4096".to_owned());
+        client.close_notify();
+        assert_eq!(client.read_to_end(), (Vec::new(), Ending::CloseNotify));
+        let line = server.audit_of(client.address, "closed");
+        assert_eq!((line["bytes_in"].as_u64(), line["bytes_out"].as_u64()), (Some(300_000), Some(300_000)), "{line}");
+    }
+    if path_of(Version::Tls12).as_deref() == Some("splice") {
+        assert!(server.metric("countersign_bytes_total{direction=\"in\",path=\"ktls\"}") > 0.0);
+    }
+    assert_eq!(server.stop(), 0);
+}
+
+#[test]
+fn the_last_bytes_before_a_backends_end_arrive_however_slowly_the_client_reads() {
+    let world = World::new();
+    const TOTAL: usize = 3 << 20;
+    let script: Script = Arc::new(|mut conversation: Conversation| {
+        let bytes: Vec<u8> = (0..TOTAL).map(|at| (at / 1000) as u8).collect();
+        if conversation.send(&bytes) {
+            conversation.finish();
+        }
+        conversation.drain();
+    });
+    let backend = Backend::tcp(script);
+    let server = world.serve(&ConfigText::new(&backend.server));
+    for versions in [TLS12, TLS13] {
+        let mut client = ClientSpec::new(&world.pki).versions(versions).connect(server.address());
+        socket2::SockRef::from(&client.tcp).set_recv_buffer_size(64 << 10).unwrap();
+        client.handshake().unwrap();
+        std::thread::sleep(Duration::from_millis(400));
+        let (bytes, ending) = client.read_to_end();
+        assert_eq!((bytes.len(), ending), (TOTAL, Ending::CloseNotify));
+        assert!(bytes.iter().enumerate().all(|(at, byte)| *byte == (at / 1000) as u8));
+        client.close_notify();
+        assert_eq!(server.audit_of(client.address, "closed")["close_reason"], "done");
+    }
+}
+
+#[test]
+fn a_drain_ends_connections_whose_reader_is_stuck_and_does_not_make_it_look_orderly() {
+    let world = World::new();
+    let endless: Script = Arc::new(|mut conversation: Conversation| while conversation.send(&[7; 64 << 10]) {});
+    let backend = Backend::tcp(endless);
+    let mut server = world.serve(&ConfigText::new(&backend.server).replace_runtime("drain_timeout = \"1s\""));
+    let mut clients: Vec<_> = [TLS12, TLS13]
+        .into_iter()
+        .map(|versions| {
+            let mut client = ClientSpec::new(&world.pki).versions(versions).connect(server.address());
+            client.handshake().unwrap();
+            client.read_exactly(100_000).unwrap();
+            client
+        })
+        .collect();
+    assert!(until(SOON, || backend.connections() == 2));
+    std::thread::sleep(Duration::from_millis(300));
+    server.process.signal("TERM");
+    assert_eq!(server.wait_exit(SOON), 1);
+    for client in &mut clients {
+        assert_ne!(client.read_to_end().1, Ending::CloseNotify);
+    }
+}
+
+#[test]
+fn a_silent_backend_behind_which_nothing_moves_costs_no_time_either() {
+    let world = World::new();
+    let (server, _backend) = world.serve_before(swallow());
+    let clients: Vec<_> = (0..8)
+        .map(|_| {
+            let mut client = ClientSpec::new(&world.pki).connect(server.address());
+            client.handshake().unwrap();
+            client.send(b"a word").unwrap();
+            client
+        })
+        .collect();
+    std::thread::sleep(Duration::from_millis(300));
+    let (before, start) = (server.process.cpu_time(), Instant::now());
+    std::thread::sleep(Duration::from_secs(2));
+    let (spent, wall) = (server.process.cpu_time() - before, start.elapsed());
+    assert!(spent < wall / 4, "{spent:?} of CPU in {wall:?} for eight idle clients");
+    drop(clients);
+}
