@@ -27,6 +27,27 @@ fn one_look_shows_load_handshakes_refusals_backends_expiry_and_clients_in_80_col
 }
 
 #[test]
+fn a_server_that_is_drained_or_taken_down_is_told_from_one_that_is_up() {
+    let world = World::new();
+    let (one, other) = (Backend::tcp(echo()), Backend::tcp(echo()));
+    let mut config = ConfigText::new(&one.server).admin();
+    config.backends[0].servers.push(other.server.clone());
+    let server = world.serve(&config);
+    let word_of = |address: &str| {
+        let output = run(command(world.path()).args(["top", "--once", "-c", "countersign.toml"]));
+        let line = output.stdout.lines().find(|line| line.contains(address)).map(str::to_owned);
+        line.unwrap_or_else(|| panic!("{address} in\n{}", output.text())).split_whitespace().nth(2).unwrap().to_owned()
+    };
+    assert_eq!((&*word_of(&one.server), &*word_of(&other.server)), ("up", "up"));
+    server.ctl_done(&["backend", "ledger", &one.server, "drain"]);
+    assert_eq!((&*word_of(&one.server), &*word_of(&other.server)), ("drain", "up"));
+    server.ctl_done(&["backend", "ledger", &one.server, "down"]);
+    assert_eq!((&*word_of(&one.server), &*word_of(&other.server)), ("off", "up"));
+    server.ctl_done(&["backend", "ledger", &one.server, "ready"]);
+    assert_eq!((&*word_of(&one.server), &*word_of(&other.server)), ("up", "up"));
+}
+
+#[test]
 fn without_a_terminal_or_a_server_it_says_so_and_what_to_do() {
     let world = World::new();
     let no_terminal = run(command(world.path()).args(["top", "--socket", "none.sock"]));

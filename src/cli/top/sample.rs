@@ -51,6 +51,8 @@ pub struct Backend {
 pub struct Server {
     pub address: String,
     pub up: bool,
+    /// `ready`, `drain` or `down`: what an operator wants of it.
+    pub state: String,
     pub connections: u64,
     pub connections_total: u64,
     pub connect_failures_total: u64,

@@ -161,19 +161,21 @@ fn draw_workers(view: &View, area: Rect, buffer: &mut Buffer) {
 fn draw_backends(now: &Sample, area: Rect, buffer: &mut Buffer) {
     let mut servers: Vec<_> =
         now.backends.iter().flat_map(|backend| backend.servers.iter().map(move |server| (backend, server))).collect();
-    // Those that are down must not be below the edge.
-    servers.sort_by_key(|(_, server)| server.up);
+    // Those that are down, or about to leave, must not be below the edge.
+    servers.sort_by_key(|(_, server)| (server.up, server.state != "drain"));
     let longest = now.backends.iter().map(|backend| backend.name.chars().count()).max().unwrap_or(0);
     let names = u16::try_from(longest).unwrap_or(u16::MAX).clamp(7, (area.width / 4).max(7));
     let rows = servers.into_iter().map(|(backend, server)| {
-        let (word, style) = match server.up {
-            true => ("up", Style::new().fg(Color::Green)),
-            false => ("down", Style::new().fg(Color::Red).bold()),
+        let (word, style) = match (server.state.as_str(), server.up) {
+            ("down", _) => ("off", Style::new().fg(Color::Yellow)),
+            ("drain", true) => ("drain", Style::new().fg(Color::Yellow)),
+            (_, true) => ("up", Style::new().fg(Color::Green)),
+            (_, false) => ("down", Style::new().fg(Color::Red).bold()),
         };
         let right = |number: u64| Cell::from(Line::from(count(number)).right_aligned());
         Row::new([
             Cell::from(clean(&backend.name)),
-            Cell::from(ends_of(&server.address, area.width.saturating_sub(names + 18))),
+            Cell::from(ends_of(&server.address, area.width.saturating_sub(names + 19))),
             Cell::from(word).style(style),
             right(server.connections),
             right(server.connect_failures_total),
@@ -182,7 +184,7 @@ fn draw_backends(now: &Sample, area: Rect, buffer: &mut Buffer) {
     let widths = [
         Constraint::Length(names),
         Constraint::Fill(1),
-        Constraint::Length(4),
+        Constraint::Length(5),
         Constraint::Length(5),
         Constraint::Length(5),
     ];

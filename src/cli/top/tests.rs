@@ -12,6 +12,8 @@ fn sample(seconds: u64, workers: usize) -> Sample {
         "backends": [{ "name": "ledger", "servers": [
             { "address": "127.0.0.1:9000", "up": true, "connections": 12 },
             { "address": "unix:/run/ledger.sock", "up": false, "connect_failures_total": 4 },
+            { "address": "127.0.0.1:9001", "up": true, "state": "drain", "connections": 3 },
+            { "address": "127.0.0.1:9002", "up": true, "state": "down" },
         ] }],
         "workers": (0..workers).map(worker).collect::<Vec<_>>(),
         "blocks": 1,
@@ -72,6 +74,8 @@ fn eighty_columns_and_24_lines_show_everything_that_matters() {
         "ledger",
         "127.0.0.1:9000",
         "down",
+        "drain",
+        "off",
         "crl",
         "CN=Partner CA",
         "2 h",
