@@ -73,7 +73,7 @@ pub const RING_ENTRIES: u32 = 1024;
 pub const RING_COMPLETIONS: u32 = 8192;
 /// Descriptors that one turn of an epoll loop hears of.
 pub const EPOLL_EVENTS_PER_TURN: usize = 256;
-/// Connections that one turn of an epoll loop takes from one listener.
+/// Connections that one turn of a loop takes from one listener: over epoll, and near a limit.
 pub const EPOLL_ACCEPTS_PER_TURN: usize = 64;
 /// Tasks polled before the loop looks at the kernel again.
 pub const TASKS_PER_TURN_MAX: usize = 256;
@@ -218,6 +218,10 @@ pub const EXPIRY_LOOK_SECONDS_MAX: u64 = 600;
 pub const LOG_LINES_PER_SECOND_MAX: u32 = 50;
 /// Length of a listener's accept queue asked for; net.core.somaxconn caps it.
 pub const ACCEPT_QUEUE: i32 = 4096;
+/// Places left from which on connections are counted before they are taken, one by one, so that those past a limit wait in
+/// the kernel's queue. Below it the kernel takes them by itself: it would need to bring more than this between two turns of a
+/// loop to pass the limit, and those would be held unserved.
+pub const SCARCE_ROOM: u32 = 512;
 /// Descriptors kept free for files, admin and rings when "auto" connections are counted.
 pub const DESCRIPTORS_RESERVED: u64 = 128;
 /// Memory that one connection may cost, sockets included, when "auto" connections are counted.

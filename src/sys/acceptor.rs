@@ -59,8 +59,21 @@ impl Acceptor {
         self.reactor.kernel(|kernel| kernel.begin_no_more(self.descriptor.raw))
     }
 
-    /// After [`Acceptor::stop`]: a connection that waits in the kernel's queue, `None` where none does. For a socket that
-    /// nobody else takes from.
+    /// After [`Acceptor::stop`]: waits until somebody waits in the kernel's queue, and leaves them there. Another process
+    /// that holds the socket may be faster.
+    ///
+    /// # Errors
+    /// What poll says.
+    pub async fn knocked(&self) -> io::Result<()> {
+        debug_assert!(self.flight.is_none(), "a look at the queue beside an accept");
+        let operation = Operation::Poll { file: self.descriptor.raw, events: libc::POLLIN };
+        let keep = Keep { descriptor: self.descriptor.clone(), memory: Memory::None };
+        // SAFETY: the operation has no pointers; the descriptor is kept.
+        let flight = unsafe { Flight::start(&self.reactor, operation, keep) };
+        check(flight.await.result).map(|_| ())
+    }
+
+    /// After [`Acceptor::stop`]: a connection that waits in the kernel's queue, `None` where none does.
     ///
     /// # Errors
     /// The kernel lacks descriptors or memory.
@@ -75,6 +88,11 @@ impl Acceptor {
     /// Accepts again after [`Acceptor::stop`].
     pub fn resume(&mut self) {
         self.stopping = false;
+    }
+
+    /// Whether the kernel may be taking connections by itself: until [`Acceptor::stop`] has come to its end.
+    pub fn is_taking(&self) -> bool {
+        self.flight.is_some()
     }
 
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Socket>>> {

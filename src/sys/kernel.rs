@@ -120,7 +120,7 @@ pub trait Kernel {
     fn socket(&mut self, family: Family) -> io::Result<RawFd>;
 
     /// Takes a connection that waits in a listening socket's queue, without waiting for one: `WouldBlock`. For sockets on
-    /// which no [`Operation::Accept`] is under way.
+    /// which no [`Operation::Accept`] is under way; an [`Operation::Poll`] may be.
     fn accept_waiting(&mut self, _listener: RawFd) -> io::Result<RawFd> {
         Err(io::ErrorKind::WouldBlock.into())
     }

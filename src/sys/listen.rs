@@ -3,7 +3,7 @@
 use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
+use std::os::fd::{IntoRawFd, RawFd};
 use std::time::Duration;
 
 /// How to listen.
@@ -75,15 +75,11 @@ pub fn probe_address(address: SocketAddr) -> io::Result<()> {
     socket.bind(&address.into())
 }
 
-/// A connection that waits in the queue of `listener`, which nobody else takes from; `WouldBlock` where none does.
+/// A connection that waits in the queue of `listener`; `WouldBlock` where none does, or where another process that holds
+/// the socket was faster. The socket is told each time not to wait: whoever else holds it may have told it otherwise.
 pub(super) fn accept_waiting(listener: &Socket) -> io::Result<RawFd> {
-    let mut look = libc::pollfd { fd: listener.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-    // SAFETY: one entry, which lives during the call.
-    match unsafe { libc::poll(&mut look, 1, 0) } {
-        0 => Err(io::ErrorKind::WouldBlock.into()),
-        1.. => listener.accept4(libc::SOCK_CLOEXEC).map(|(socket, _)| socket.into_raw_fd()),
-        _ => Err(io::Error::last_os_error()),
-    }
+    listener.set_nonblocking(true)?;
+    listener.accept4(libc::SOCK_CLOEXEC).map(|(socket, _)| socket.into_raw_fd())
 }
 
 /// Lets a listening socket answer no further SYN, by a filter that drops them, while clients whose SYN was answered may

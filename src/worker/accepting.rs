@@ -1,7 +1,7 @@
 //! Taking connections off listening sockets, as long as there is room.
 
 use super::counters::Counters;
-use super::gauges::Gauges;
+use super::gauges::{Gauges, Pause, Places, Room};
 use super::host::{Tenancy, WorkerHost};
 use super::plan::Plan;
 use crate::config::{ListenAddress, limits};
@@ -16,7 +16,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Between two looks whether a full listener has room again.
 const FULL_PAUSE: Duration = Duration::from_millis(10);
@@ -70,6 +70,8 @@ struct Door {
     keepalive: Cell<Duration>,
     stop: EndSignal,
     parting: Cell<Parting>,
+    /// When the log last said that the listener is full.
+    said_full: Cell<Option<Instant>>,
 }
 
 impl Gate {
@@ -147,6 +149,7 @@ impl Gate {
                 listener: Cell::new(listener),
                 stop: EndSignal::default(),
                 parting: Cell::new(parting),
+                said_full: Cell::default(),
             });
             self.doors.borrow_mut().push(door.clone());
             let acceptor = Acceptor::new(plan.reactor(), socket);
@@ -165,6 +168,20 @@ impl Gate {
 }
 
 impl Door {
+    /// Tells the operator, now and then, which limit newcomers wait for.
+    fn say_full(&self, gate: &Gate, why: Pause) {
+        let now = gate.plan().reactor().now();
+        if self.said_full.get().is_some_and(|said| now.saturating_duration_since(said) < limits::LOG_FAULT_EVERY) {
+            return;
+        }
+        self.said_full.set(Some(now));
+        tracing::warn!(
+            listener = %self.key.listener, limit = why.code(),
+            "accepting pauses: the listener is full, and newcomers wait in the kernel's queue; see who holds it with \
+             countersign ctl identities, or raise this limit under listener.limits"
+        );
+    }
+
     /// Connections accepted from now on are probed this often.
     fn keep_alive(&self, keepalive: Duration) {
         if self.keepalive.replace(keepalive) == keepalive {
@@ -180,23 +197,30 @@ impl Door {
 async fn accept_loop(gate: Rc<Gate>, door: Rc<Door>, mut acceptor: Acceptor) {
     let mut pause = SHORTAGE_PAUSE.0;
     while door.stop.reason().is_none() {
-        if gate.gauges(&door).full() {
-            wait_for_room(&gate, &door, &mut acceptor).await;
+        let room = gate.gauges(&door).room();
+        if room != Room::Ample && acceptor.is_taking() {
+            stop_taking(&gate, &door, &mut acceptor).await;
             continue;
         }
-        let next = async { Some(acceptor.accept().await) };
+        if let Room::None(why) = room {
+            wait_for_room(&gate, &door, why).await;
+            continue;
+        }
+        let next = async {
+            Some(match room {
+                Room::Ample => take(&gate, &door, &mut acceptor).await,
+                _ => take_few(&gate, &door, &acceptor).await,
+            })
+        };
         let stopped = async {
             door.stop.asked().await;
             None
         };
         match futures_lite::future::or(next, stopped).await {
             None => break,
-            Some(Ok(socket)) => {
-                pause = SHORTAGE_PAUSE.0;
-                start(&gate, &door, socket);
-            }
+            Some(Ok(())) => pause = SHORTAGE_PAUSE.0,
             Some(Err(error)) if is_shortage(&error) => {
-                gate.plan().counters.accept_paused.increment();
+                count_pause(&gate, Pause::Shortage);
                 if pause == SHORTAGE_PAUSE.0 {
                     tracing::warn!(%error, "accepting pauses: the system has no room for another connection; raise \
                         the descriptor limit (LimitNOFILE=) or lower listener.limits.connections");
@@ -215,6 +239,26 @@ async fn accept_loop(gate: Rc<Gate>, door: Rc<Door>, mut acceptor: Acceptor) {
         let held = empty(&gate, &door, acceptor).await;
         serve_held(&gate, &door, held).await;
     }
+}
+
+/// While there is ample room: the kernel takes connections by itself.
+async fn take(gate: &Gate, door: &Door, acceptor: &mut Acceptor) -> std::io::Result<()> {
+    acceptor.resume();
+    let socket = acceptor.accept().await?;
+    start(gate, door, socket);
+    Ok(())
+}
+
+/// Near a limit: waits until somebody knocks, and takes no more than there are places. The others wait in the kernel's
+/// queue, where they cost nothing and another worker or process may have them.
+async fn take_few(gate: &Gate, door: &Door, acceptor: &Acceptor) -> std::io::Result<()> {
+    acceptor.knocked().await?;
+    for _ in 0..limits::EPOLL_ACCEPTS_PER_TURN {
+        let Some(places) = gate.gauges(door).enter() else { break };
+        let Some(socket) = acceptor.take_waiting()? else { break };
+        start_in(gate, door, socket, places);
+    }
+    Ok(())
 }
 
 /// Closes a listening socket, after taking whoever waits in the kernel's queue and those whose handshake with the kernel
@@ -238,11 +282,7 @@ async fn take_waiting(gate: &Rc<Gate>, door: &Door, acceptor: &Acceptor, held: &
             Ok(None) => return,
             // Connections that end make room, and those that are held end only when they are served.
             Err(error) if is_shortage(&error) => {
-                while !gate.gauges(door).full()
-                    && let Some(socket) = held.pop_front()
-                {
-                    start(gate, door, socket);
-                }
+                serve_some(gate, door, held);
                 sleep(gate, SHORTAGE_PAUSE.0).await;
             }
             // The client was gone before it was taken.
@@ -251,12 +291,25 @@ async fn take_waiting(gate: &Rc<Gate>, door: &Door, acceptor: &Acceptor, held: &
     }
 }
 
+/// Serves as many of those who are held as there are places for.
+fn serve_some(gate: &Gate, door: &Door, held: &mut VecDeque<Socket>) {
+    while !held.is_empty()
+        && let Some(places) = gate.gauges(door).enter()
+        && let Some(socket) = held.pop_front()
+    {
+        start_in(gate, door, socket, places);
+    }
+}
+
 async fn serve_held(gate: &Rc<Gate>, door: &Door, held: VecDeque<Socket>) {
     for socket in held {
-        while gate.gauges(door).full() {
-            sleep(gate, FULL_PAUSE).await;
-        }
-        start(gate, door, socket);
+        let places = loop {
+            match gate.gauges(door).enter() {
+                Some(places) => break places,
+                None => sleep(gate, FULL_PAUSE).await,
+            }
+        };
+        start_in(gate, door, socket, places);
         // A full queue is served over many turns of the loop, so that open connections keep their latency.
         gate.plan().reactor().next_turn().await;
     }
@@ -278,28 +331,35 @@ impl Drop for OpenDoor {
     }
 }
 
-/// Stops taking connections until the listener has room; those that came meanwhile wait in the kernel's queue.
-async fn wait_for_room(gate: &Rc<Gate>, door: &Door, acceptor: &mut Acceptor) {
-    gate.plan().counters.accept_paused.increment();
-    // What a burst brought before the pause took hold waits here; the limit holds for it as well.
+/// Has the kernel take no more by itself. What a burst brought meanwhile is held here where it is past a limit: few, for
+/// there was room for [`limits::SCARCE_ROOM`] at least when the kernel was last told to go on.
+async fn stop_taking(gate: &Rc<Gate>, door: &Door, acceptor: &mut Acceptor) {
     let mut held = VecDeque::new();
     while let Some(socket) = acceptor.stop().await {
         held.push_back(socket);
     }
-    while door.stop.reason().is_none() {
-        while !gate.gauges(door).full()
-            && let Some(socket) = held.pop_front()
-        {
-            start(gate, door, socket);
+    serve_some(gate, door, &mut held);
+    while !held.is_empty() && door.stop.reason().is_none() {
+        if let Room::None(why) = gate.gauges(door).room() {
+            wait_for_room(gate, door, why).await;
         }
-        if held.is_empty() && !gate.gauges(door).full() {
-            break;
-        }
-        sleep(gate, FULL_PAUSE).await;
+        serve_some(gate, door, &mut held);
     }
     // Stopping: whom the kernel had accepted is served still.
     held.into_iter().for_each(|socket| start(gate, door, socket));
-    acceptor.resume();
+}
+
+/// Pauses until the listener has room; those who come meanwhile wait in the kernel's queue.
+async fn wait_for_room(gate: &Rc<Gate>, door: &Door, why: Pause) {
+    count_pause(gate, why);
+    door.say_full(gate, why);
+    while door.stop.reason().is_none() && matches!(gate.gauges(door).room(), Room::None(_)) {
+        sleep(gate, FULL_PAUSE).await;
+    }
+}
+
+fn count_pause(gate: &Gate, why: Pause) {
+    gate.plan().counters.accept_paused[why as usize].increment();
 }
 
 async fn sleep(gate: &Gate, pause: Duration) {
@@ -313,7 +373,12 @@ fn is_shortage(error: &std::io::Error) -> bool {
     matches!(error.raw_os_error(), Some(23 | 24 | 105)) || error.kind() == ErrorKind::OutOfMemory
 }
 
+/// Serves a connection that was taken already, limits or not.
 fn start(gate: &Gate, door: &Door, socket: Socket) {
+    start_in(gate, door, socket, gate.gauges(door).enter_anyway());
+}
+
+fn start_in(gate: &Gate, door: &Door, socket: Socket, places: Places) {
     let plan = gate.plan();
     let worker: &Rc<WorkerHost> = &plan.worker;
     if worker.audit_refuses(&plan) {
@@ -322,7 +387,7 @@ fn start(gate: &Gate, door: &Door, socket: Socket) {
     }
     let listener = door.listener.get();
     let entry = plan.snapshot.entries()[listener].clone();
-    let (live, tenancy) = worker.admit(&entry, &plan.counters, plan.gauges[listener].enter());
+    let (live, tenancy) = worker.admit(&entry, &plan.counters, places);
     // Boxed here, not in the task: an async block would keep room for what it moves into the box.
     let connection = CatchPanic { future: Box::pin(serve(plan.clone(), entry.clone(), socket, live.clone())) };
     plan.clone().reactor().spawn(async move {

@@ -1,5 +1,6 @@
 //! What one worker counts. The worker alone writes; the control thread reads and adds up.
 
+use super::gauges::Pause;
 use crate::config::{Config, Site};
 use crate::relay::{Limit, Took};
 use crate::stats::{Counter, Histogram};
@@ -36,8 +37,8 @@ pub struct WorkerCounters {
     pub kernel: KernelCounters,
     /// Audit records that found no room.
     pub audit_dropped: Counter,
-    /// Accepting paused because descriptors or memory ran out.
-    pub accept_paused: Counter,
+    /// Accepting paused, by [`Pause`].
+    pub accept_paused: [Counter; Pause::ALL.len()],
     /// Listening sockets that are accepted on or still emptied (a gauge).
     pub doors: Counter,
     /// Tasks that panicked, each ending its own connection alone.

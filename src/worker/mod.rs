@@ -31,6 +31,7 @@ pub use accepting::Lent;
 pub use audit_queue::AuditQueue;
 pub use counters::Counters;
 pub use engine::Engine;
+pub use gauges::Pause;
 pub use pool::{Inheritance, Pool};
 pub use seen::{Sighting, Sightings};
 pub use sessions::{Presence, Question, Session};

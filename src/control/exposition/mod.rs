@@ -14,8 +14,8 @@ use crate::sys;
 use crate::tls::{Declined, Stay};
 use crate::trust::Reason;
 use crate::wire::audit::Path;
-use crate::worker::Standings;
 use crate::worker::counters::{Counters, GROUPS, KINDS, ListenerCounters, ServerCounters, VERSIONS};
+use crate::worker::{Pause, Standings};
 use rustls_pki_types::UnixTime;
 use sheet::Sheet;
 use std::collections::BTreeMap;
@@ -84,7 +84,10 @@ fn process(sheet: &Sheet, state: &State, counters: &[Arc<Counters>], (now, wall)
         let busy = counters.busy_micros.value() as f64 / 1e6;
         sheet.counter_seconds("countersign_worker_busy_seconds_total", &labels, busy);
         sheet.counter("countersign_task_panics_total", &labels, counters.task_panics.value());
-        sheet.counter("countersign_accept_paused_total", &labels, counters.accept_paused.value());
+        for (pause, count) in Pause::ALL.iter().zip(&counters.accept_paused) {
+            let labels = [labels[0], ("reason", pause.code())];
+            sheet.counter("countersign_accept_paused_total", &labels, count.value());
+        }
     }
 }
 

@@ -21,7 +21,10 @@ const HELP: &[(&str, &str)] = &[
     ("countersign_worker_busy_ratio", "Share of time a worker was busy since the scrape before, 0 to 1."),
     ("countersign_worker_turns_total", "Turns of a worker's loop."),
     ("countersign_task_panics_total", "Connections ended by a fault of ours."),
-    ("countersign_accept_paused_total", "Times accepting paused for want of descriptors or memory."),
+    (
+        "countersign_accept_paused_total",
+        "Times accepting paused: a limit was reached, or descriptors or memory ran out (shortage).",
+    ),
     ("countersign_connections_total", "Connections accepted."),
     ("countersign_connections_active", "Connections open now."),
     ("countersign_connections_limit", "Connections a listener takes at once."),

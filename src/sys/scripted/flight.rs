@@ -40,6 +40,7 @@ pub(super) enum Fate {
 #[derive(Debug)]
 pub(super) enum What {
     Accept { listener: RawFd },
+    Poll { file: RawFd },
     Receive { socket: RawFd, group: u16 },
     Send { socket: RawFd, memory: Outgoing, done: usize },
     Connect { socket: RawFd, to: Option<usize>, answered: bool },
@@ -65,6 +66,7 @@ impl Flight {
     pub fn file(&self) -> RawFd {
         match self.what {
             What::Accept { listener } => listener,
+            What::Poll { file } => file,
             What::Receive { socket, .. } | What::Send { socket, .. } | What::Connect { socket, .. } => socket,
             What::Read { file, .. } => file,
         }

@@ -91,8 +91,8 @@ impl Kernel for Scripted {
                 // SAFETY: the caller promises that the memory stays until the last completion.
                 What::Read { file, memory: unsafe { Incoming::new(data, len) } }
             }
-            // Kernel TLS alone asks for it, and this kernel has none.
-            Operation::Poll { .. } => unreachable!("a poll without kernel TLS"),
+            // Of listening sockets: elsewhere kernel TLS alone asks for it, and this kernel has none.
+            Operation::Poll { file, .. } => What::Poll { file },
         };
         state.start(token, what);
     }

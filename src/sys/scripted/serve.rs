@@ -86,6 +86,10 @@ impl State {
             What::Send { .. } => self.send(flight),
             What::Connect { .. } => self.connect(flight),
             What::Read { file, memory } => memory.read(*file).and_then(Word::of),
+            What::Poll { file } => match self.files.of(*file) {
+                Some(File::Door(door)) if self.doors[door].backlog.is_empty() => None,
+                _ => Word::of(i32::from(libc::POLLIN)),
+            },
             What::Accept { .. } => None,
         }
     }

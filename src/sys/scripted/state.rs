@@ -73,6 +73,10 @@ pub enum Mode {
 /// When a lost SYN is given up (Linux: tcp_syn_retries 6).
 const CONNECT_GIVES_UP: Duration = Duration::from_secs(127);
 
+/// What accept may say though somebody waits.
+const ACCEPT_ERRORS: [i32; 6] =
+    [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::ECONNABORTED, libc::EINTR];
+
 impl State {
     pub fn new(dice: Dice, faults: Faults, buffers: BufferSizes, wall: SystemTime) -> State {
         let groups = [buffers.small, buffers.large].map(|(count, bytes)| Group::new(count, bytes));
@@ -178,7 +182,7 @@ impl State {
     fn check_start(&mut self, flight: &Flight) {
         let file = flight.file();
         let fits = match (&flight.what, self.files.of(file)) {
-            (What::Accept { .. }, Some(File::Door(_))) => true,
+            (What::Accept { .. } | What::Poll { .. }, Some(File::Door(_))) => true,
             (What::Receive { .. } | What::Send { .. }, Some(File::Stream { .. })) => true,
             (What::Connect { .. }, Some(File::Fresh(_))) => true,
             (What::Read { .. }, None) => !Files::is_made_up(file),
@@ -202,10 +206,7 @@ impl State {
     fn fate_of(&mut self, what: &What) -> Fate {
         let State { dice, faults, .. } = self;
         let chances: [(u32, &[i32]); 3] = match what {
-            What::Accept { .. } => {
-                use libc::{ECONNABORTED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM};
-                [(faults.accept_fails, &[EMFILE, ENFILE, ENOBUFS, ENOMEM, ECONNABORTED, EINTR]), (0, &[]), (0, &[])]
-            }
+            What::Accept { .. } => [(faults.accept_fails, &ACCEPT_ERRORS), (0, &[]), (0, &[])],
             What::Receive { .. } => [
                 (faults.interrupted, &[libc::EINTR, libc::EAGAIN]),
                 (faults.no_buffer, &[libc::ENOBUFS]),
@@ -221,7 +222,7 @@ impl State {
                 let errors = &[EADDRNOTAVAIL, EAGAIN, ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, ETIMEDOUT];
                 [(faults.connect_fails, errors), (0, &[]), (0, &[])]
             }
-            What::Read { .. } => [(0, &[]); 3],
+            What::Read { .. } | What::Poll { .. } => [(0, &[]); 3],
         };
         for (chance, errors) in chances {
             if dice.chance(chance) {
@@ -259,11 +260,15 @@ impl State {
 
     /// Who waits first at a door.
     pub fn accept_waiting(&mut self, listener: RawFd) -> Result<RawFd, i32> {
-        if let Some(flight) = self.flights.iter().find(|flight| flight.file() == listener) {
+        let beside = |flight: &&Flight| flight.file() == listener && matches!(flight.what, What::Accept { .. });
+        if let Some(flight) = self.flights.iter().find(beside) {
             self.violated(format!("accept on descriptor {listener} beside {:?}", flight.what));
         }
         let Some(File::Door(door)) = self.files.of(listener) else { return Err(libc::EBADF) };
         let pipe = *self.doors[door].backlog.front().ok_or(libc::EAGAIN)?;
+        if self.dice.chance(self.faults.accept_fails) {
+            return Err(self.dice.pick(&ACCEPT_ERRORS));
+        }
         let file = self.files.open(File::Stream { pipe, abort: false })?;
         self.doors[door].backlog.pop_front();
         self.pipes[pipe].facts.taken_at = Some(self.now);

@@ -13,6 +13,7 @@ over_both! {
     a_send_that_is_given_up_leaves_nothing_behind,
     a_send_on_a_connection_that_broke_fails_and_does_not_wait,
     a_burst_of_connections_is_taken_whole,
+    who_knocks_waits_in_the_queue_until_taken_one_by_one,
     a_number_that_is_used_again_hears_nothing_of_its_predecessor,
     nobody_turns_over_what_nobody_reads,
     a_listener_that_others_hold_too_is_forgotten_with_its_acceptor,
@@ -176,6 +177,37 @@ fn a_burst_of_connections_is_taken_whole(engine: Engine) {
             acceptor
         });
     }
+}
+
+fn who_knocks_waits_in_the_queue_until_taken_one_by_one(engine: Engine) {
+    let runtime = engine();
+    let listener = listening();
+    let address = listener.local_addr().unwrap();
+    let mut acceptor = Acceptor::new(runtime.reactor(), listener);
+    let reactor = runtime.reactor().clone();
+    run(&runtime, async move {
+        // By itself first, then by hand, then by itself again.
+        let mut clients = vec![TcpStream::connect(address).unwrap()];
+        acceptor.accept().await.unwrap();
+        assert!(acceptor.is_taking());
+        while acceptor.stop().await.is_some() {}
+        assert!(!acceptor.is_taking());
+        let soon = reactor.now() + Duration::from_millis(5);
+        assert!(reactor.until(soon, acceptor.knocked()).await.is_none(), "nobody is there");
+        assert!(acceptor.take_waiting().unwrap().is_none());
+        clients.extend((0..5).map(|_| TcpStream::connect(address).unwrap()));
+        for client in &clients[1..4] {
+            acceptor.knocked().await.unwrap();
+            let taken = acceptor.take_waiting().unwrap().unwrap();
+            assert_eq!(taken.address(End::Peer).unwrap(), client.local_addr().unwrap());
+            taken.send(b"x".to_vec()).await.0.unwrap();
+        }
+        acceptor.resume();
+        for client in &clients[4..] {
+            let taken = acceptor.accept().await.unwrap();
+            assert_eq!(taken.address(End::Peer).unwrap(), client.local_addr().unwrap());
+        }
+    });
 }
 
 fn a_number_that_is_used_again_hears_nothing_of_its_predecessor(engine: Engine) {

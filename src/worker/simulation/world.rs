@@ -139,7 +139,7 @@ impl Stage {
         let mut complaints = Vec::new();
         let host = self.worker.host.clone();
         let exits = self.operator.exits.clone();
-        // A full listener holds whom a burst brought: in no table, and yet to be served.
+        // A listener that became full may hold whom a burst brought: in no table, and yet to be served.
         let rest = || net.tasks() == 0 && net.knocking() == 0 && host.table.borrow().is_empty() && net.sockets() == 0;
         let over = || rest() || exits.get() || net.now() > TIME_MAX;
         if let Err(error) = runtime.run_until(over) {
