@@ -138,7 +138,7 @@ pub struct OutputArgs {
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
     /// Write the report as a page with plots
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = page_file)]
     pub html: Option<PathBuf>,
     /// No progress line
     #[arg(short, long)]
@@ -277,6 +277,13 @@ pub enum BackendMode {
     Http,
 }
 
+fn page_file(text: &str) -> Result<PathBuf, String> {
+    if text == "-" {
+        return Err("a page goes to a file; \"-\" is for --json alone".to_owned());
+    }
+    Ok(text.into())
+}
+
 fn connections(text: &str) -> Result<usize, String> {
     within(text, limits::CONNECTIONS_MAX)
 }
@@ -328,6 +335,12 @@ mod tests {
         };
         assert_eq!(args.http.as_deref(), Some("/"));
         assert!(parse("countersign-load request 127.0.0.1:1 --http /x --size 5").is_err());
+    }
+
+    #[test]
+    fn standard_output_is_for_json_and_not_for_a_page() {
+        assert!(parse("countersign-load handshake 127.0.0.1:1 --json - --html page.html").is_ok());
+        assert!(parse("countersign-load handshake 127.0.0.1:1 --html -").is_err());
     }
 
     #[test]

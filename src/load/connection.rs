@@ -151,6 +151,29 @@ impl Connection {
         result.map_err(|error| self.blame(error.into()))
     }
 
+    /// Receives until the peer ends the connection: how it did.
+    pub async fn ended(&self) -> Failure {
+        let mut sink = Vec::new();
+        loop {
+            sink.clear();
+            match self.receive(&mut sink).await {
+                Ok(Received::Data) => {}
+                Ok(Received::Closed) => return Failure::Ended,
+                Err(failure) => return failure,
+            }
+        }
+    }
+
+    /// Our close_notify and FIN, for whoever waits in [`Connection::ended`] for the peer's.
+    pub async fn goodbye(&self) -> Result<(), Failure> {
+        self.guard.allow(limits::CLOSE_WAIT.min(self.worker.plan.timeout));
+        self.tls.borrow_mut().send_close_notify();
+        self.flush().await?;
+        // An error means that the peer has ended the connection already, which a receive then says.
+        let _ = self.stream.shutdown(Shutdown::Write);
+        Ok(())
+    }
+
     /// Ends the connection as a well-behaved client does, and waits a little for the peer to do the same, so that its work for
     /// this connection falls into the operation that caused it. Whether it does is the peer's affair.
     pub async fn close(self) {

@@ -136,7 +136,7 @@ pub fn run<S: Scenario>(
     start.send_replace(Some(window));
     let crew = Crew { lives: &lives, lanes: plan.connections as u64, finished: &finished, close: &close };
     observe(&crew, window, bounds, &mut reports, observer)?;
-    Ok(total(window, bounds, reports))
+    Ok(total(window, remaining.is_used_up(), reports))
 }
 
 /// Waits until every lane is ready. A thread that ends meanwhile could not start.
@@ -236,7 +236,7 @@ fn window(bounds: &Bounds) -> Window {
     Window { start, measure_from, end: measure_from + longest }
 }
 
-fn total(window: Window, bounds: &Bounds, reports: Vec<Report>) -> Outcome {
+fn total(window: Window, counted: bool, reports: Vec<Report>) -> Outcome {
     let mut tally = Tally::default();
     let mut threads = Vec::new();
     let mut ended = window.measure_from;
@@ -248,7 +248,7 @@ fn total(window: Window, bounds: &Bounds, reports: Vec<Report>) -> Outcome {
     // A run bounded by time lasts that long, even if the last operation was done sooner; stragglers make it longer, so that
     // operations and time belong together.
     let last = tally.last.unwrap_or(window.measure_from);
-    let ended = if bounds.count.is_some() { last } else { last.max(window.end.min(ended)) };
+    let ended = if counted { last } else { last.max(window.end.min(ended)) };
     Outcome { tally, elapsed: ended.saturating_duration_since(window.measure_from), threads }
 }
 

@@ -3,6 +3,8 @@
 use std::rc::Rc;
 use std::time::Instant;
 
+use tokio::task::JoinHandle;
+
 use crate::load::connection::{Acceptance, Connection, Received};
 use crate::load::drive::{Scenario, Work};
 use crate::load::failure::Failure;
@@ -20,16 +22,22 @@ impl Scenario for Idle {
     type Work = Lane;
 
     fn lane(&self, worker: &Rc<Worker>, lane: usize) -> Lane {
-        Lane { worker: worker.clone(), lane, exchange: self.exchange, connection: None }
+        Lane { worker: worker.clone(), lane, exchange: self.exchange, held: None }
     }
 }
 
-/// One connection.
+/// One client.
 pub struct Lane {
     worker: Rc<Worker>,
     lane: usize,
     exchange: Option<usize>,
-    connection: Option<Connection>,
+    held: Option<Held>,
+}
+
+/// A connection that rests, and the receive on it that sees its end.
+struct Held {
+    connection: Rc<Connection>,
+    end: JoinHandle<Failure>,
 }
 
 impl Work for Lane {
@@ -51,7 +59,10 @@ impl Work for Lane {
             }
         }
         connection.rest();
-        self.connection = Some(connection);
+        let connection = Rc::new(connection);
+        let watched = connection.clone();
+        let end = tokio_uring::spawn(async move { watched.ended().await });
+        self.held = Some(Held { connection, end });
         Ok(())
     }
 
@@ -60,9 +71,20 @@ impl Work for Lane {
         Ok(Done { finished: Instant::now(), bytes_in: 0, bytes_out: 0, resumed: false })
     }
 
+    /// One that the server has ended meanwhile was not held.
     async fn finish(&mut self) {
-        if let Some(connection) = self.connection.take() {
-            connection.close().await;
+        let Some(Held { connection, end }) = self.held.take() else { return };
+        let left = !end.is_finished();
+        // What comes of our goodbye the receive tells.
+        if left {
+            let _ = connection.goodbye().await;
+        }
+        let Ok(failure) = end.await else { return };
+        let mut tally = self.worker.tally.borrow_mut();
+        match failure {
+            failure if !left => tally.fail(&failure),
+            Failure::TimedOut => tally.closed_late += 1,
+            _ => {}
         }
     }
 }

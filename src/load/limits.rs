@@ -73,7 +73,7 @@ pub const LATENCY_MICROS_MAX: u64 = 600_000_000;
 /// Significant decimal digits of a recorded latency.
 pub const LATENCY_DIGITS: u8 = 3;
 
-/// A harness thread that used more than this share of its CPU may have been what limited the run.
+/// A harness thread that used a CPU, or waited for one, more than this share of the time may have been what limited the run.
 pub const BUSY_SHARE_NOTED: f64 = 0.9;
 /// A harness thread that waited for a CPU more than this share of the time had to share the machine.
 pub const WAIT_SHARE_NOTED: f64 = 0.05;
@@ -103,6 +103,8 @@ pub const COMPARE_IDLE_MAX: i64 = 100_000;
 
 /// Longest scenario file.
 pub const MIX_BYTES_MAX: u64 = 64 * 1024;
+/// Longest single wait of a client in a scenario, and longest visit of a slow one: a run ends when the last visit does.
+pub const MIX_WAIT_MAX: Duration = Duration::from_secs(60);
 /// Kinds of clients in a scenario file.
 pub const MIX_PARTS_MAX: usize = 32;
 /// Clients of a scenario that does not say.

@@ -41,6 +41,11 @@ impl Remaining {
         Remaining(count.map(AtomicU64::new))
     }
 
+    /// Whether there was a count, and it is used up.
+    pub fn is_used_up(&self) -> bool {
+        self.0.as_ref().is_some_and(|left| left.load(Ordering::Relaxed) == 0)
+    }
+
     /// Takes one; false if none is left.
     fn take(&self) -> bool {
         let Some(left) = &self.0 else { return true };

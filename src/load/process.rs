@@ -164,6 +164,11 @@ impl Sample {
         sample
     }
 
+    /// Whether there was no process to look at. A control group counts on without any.
+    pub fn is_of_nobody(&self) -> bool {
+        self.cpu.is_none() && self.processes == 0
+    }
+
     pub fn seconds_since(&self, before: &Sample) -> f64 {
         self.at.saturating_duration_since(before.at).as_secs_f64()
     }
@@ -227,6 +232,11 @@ impl ThreadUse {
     pub fn now() -> ThreadUse {
         let schedule = read("/proc/thread-self/schedstat").and_then(|text| Schedule::parse(&text)).unwrap_or_default();
         ThreadUse { at: Some(Instant::now()), schedule, cpu_seconds: 0.0, busy_share: 0.0, wait_share: 0.0 }
+    }
+
+    /// Share of the time that it had something to do, on a CPU or in the queue for one. Near 1 it was what limited the run.
+    pub fn wanted_share(&self) -> f64 {
+        self.busy_share + self.wait_share
     }
 
     /// What was used since `before`.

@@ -148,15 +148,18 @@ impl Setup {
         watcher.finish();
         let report = summary::report(&self, &outcome, &watcher.seen);
         publish(&report, &self.run.output)?;
-        Ok(code(&outcome))
+        Ok(code(&outcome, self.bounds.loop_kind))
     }
 }
 
 /// 0 if all went well, 1 if some failed, 69 if nothing succeeded.
-fn code(outcome: &Outcome) -> u8 {
+fn code(outcome: &Outcome, loop_kind: LoopKind) -> u8 {
     let tally = &outcome.tally;
     let failed = tally.failures.total() + tally.prepare_failures.total();
     let prepared = tally.prepare_latencies.len();
+    if loop_kind == LoopKind::Hold && failed > 0 {
+        return if prepared > tally.failures.total() { exit::FAILED } else { exit::UNAVAILABLE };
+    }
     match (tally.operations.max(prepared.min(1)), failed) {
         (_, 0) => exit::OK,
         (0, _) => exit::UNAVAILABLE,

@@ -84,9 +84,9 @@ fn kind(name: &'static str, class: &ClassTally) -> ClientKind {
     }
 }
 
-/// Connections that `idle` got open.
+/// Connections that `idle` got open, and that stayed so.
 fn opened(setup: &Setup, tally: &Tally) -> u64 {
-    (setup.plan.connections as u64).saturating_sub(tally.prepare_failures.total())
+    (setup.plan.connections as u64).saturating_sub(tally.prepare_failures.total() + tally.failures.total())
 }
 
 fn by_kind(failures: &Failures) -> BTreeMap<String, u64> {
@@ -97,6 +97,10 @@ fn server(setup: &Setup, tally: &Tally, operations: u64, seen: &Observations) ->
     let (before, open) = (seen.before.as_ref()?, seen.open.as_ref()?);
     // A run that was stopped before it was measured has a start of none.
     let (start, after) = (seen.start.as_ref().unwrap_or(open), seen.after.as_ref()?);
+    // A process that is gone took its counters along.
+    if after.is_of_nobody() {
+        return None;
+    }
     let usage = after.since(start);
     let bytes = (tally.bytes_in + tally.bytes_out) as f64;
     let hold = setup.bounds.loop_kind == LoopKind::Hold;
@@ -108,7 +112,11 @@ fn server(setup: &Setup, tally: &Tally, operations: u64, seen: &Observations) ->
         memory_before: before.memory,
         memory_open: open.memory,
         memory_after: after.memory,
-        memory_per_connection: if hold { growth(&before.memory, &open.memory, operations) } else { None },
+        memory_per_connection: if hold && tally.failures.total() == 0 {
+            growth(&before.memory, &open.memory, operations)
+        } else {
+            None
+        },
         usage,
     })
 }
@@ -126,27 +134,14 @@ fn harness(threads: &[ThreadUse], operations: u64) -> Harness {
         cpu_us_per_operation: (operations > 0).then(|| cpu_seconds * 1e6 / operations as f64),
         busiest_thread_share: busiest,
         threads: threads.to_vec(),
-        was_bottleneck: busiest > limits::BUSY_SHARE_NOTED,
+        was_bottleneck: threads.iter().any(|t| t.wanted_share() > limits::BUSY_SHARE_NOTED),
     }
 }
 
 /// What to know before believing the figures.
 fn notes(setup: &Setup, outcome: &Outcome, harness: &Harness, seen: &Observations) -> Vec<String> {
     let (mut notes, tally) = (setup.notes.clone(), &outcome.tally);
-    if harness.was_bottleneck {
-        notes.push(
-            "a harness thread used all of its CPU: rate and latency are the harness's own, only CPU per operation is the \
-             server's; use more --threads or fewer --connections"
-                .to_owned(),
-        );
-    }
-    let waited = outcome.threads.iter().map(|t| t.wait_share).fold(0.0, f64::max);
-    if waited > limits::WAIT_SHARE_NOTED {
-        let share = 100.0 * waited;
-        notes.push(format!(
-            "the harness waited for a CPU {share:.0} % of the time: something else runs there; see --cpus"
-        ));
-    }
+    notes.extend(busy_note(outcome, harness));
     if seen.steal_share > limits::STEAL_SHARE_NOTED {
         let share = 100.0 * seen.steal_share;
         notes
@@ -154,7 +149,10 @@ fn notes(setup: &Setup, outcome: &Outcome, harness: &Harness, seen: &Observation
     }
     if fell_behind(tally.not_begun, tally.operations + tally.failures.total()) {
         let n = units::count(tally.not_begun);
-        notes.push(format!("{n} operations were due and never began: the target is slower than --rate, and the latencies are a lower bound"));
+        let slow = if harness.was_bottleneck { "the harness" } else { "the target" };
+        notes.push(format!(
+            "{n} operations were due and never began: {slow} is slower than --rate, and the latencies are a lower bound"
+        ));
     }
     let open = matches!(setup.bounds.loop_kind, LoopKind::Open(_));
     if let Some(lag) =
@@ -172,9 +170,31 @@ fn notes(setup: &Setup, outcome: &Outcome, harness: &Harness, seen: &Observation
             limits::CLOSE_WAIT
         ));
     }
+    if setup.bounds.loop_kind == LoopKind::Hold && tally.failures.total() > 0 {
+        let n = units::count(tally.failures.total());
+        notes.push(format!("the server ended {n} of the connections while they were held: do not divide its memory"));
+    }
     notes.extend(trust_note(setup, tally));
     notes.extend(cost_note(seen));
     notes
+}
+
+/// How the harness was for want of CPU.
+fn busy_note(outcome: &Outcome, harness: &Harness) -> Option<String> {
+    let waited = 100.0 * outcome.threads.iter().map(|t| t.wait_share).fold(0.0, f64::max);
+    let own = "rate and latency are the harness's own, only CPU per operation is the server's";
+    if harness.busiest_thread_share > limits::BUSY_SHARE_NOTED {
+        return Some(format!("a harness thread used all of its CPU: {own}; use more --threads or fewer --connections"));
+    }
+    if harness.was_bottleneck {
+        return Some(format!(
+            "a harness thread always had work and waited for a CPU {waited:.0} % of the time: {own}; give it a CPU of its own \
+             (--cpus), or fewer --connections"
+        ));
+    }
+    (waited > 100.0 * limits::WAIT_SHARE_NOTED).then(|| {
+        format!("the harness waited for a CPU {waited:.0} % of the time: something else runs there; see --cpus")
+    })
 }
 
 /// A server that does not know the client's CA is the usual first stumble.
@@ -186,7 +206,29 @@ fn trust_note(setup: &Setup, tally: &Tally) -> Option<String> {
 
 /// Ticks of a hundredth of a second split user and system time badly where there are few of them.
 fn cost_note(seen: &Observations) -> Option<String> {
-    let usage: Usage = seen.after.as_ref()?.since(seen.start.as_ref()?);
+    let after = seen.after.as_ref()?;
+    if after.is_of_nobody() {
+        return Some("the server's process ended during the run: there are no figures of it".to_owned());
+    }
+    let usage: Usage = after.since(seen.start.as_ref()?);
     (usage.cpu_seconds < 0.2)
         .then(|| "the server used less than 0.2 s of CPU: too little to divide; run longer for CPU figures".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_harness_that_always_had_work_was_the_bottleneck_with_or_without_a_cpu() {
+        let thread = |busy: f64, wait: f64| {
+            let mut thread = ThreadUse::now();
+            (thread.busy_share, thread.wait_share) = (busy, wait);
+            thread
+        };
+        for (busy, wait, expected) in [(0.97, 0.0, true), (0.28, 0.71, true), (0.4, 0.3, false), (0.0, 0.0, false)] {
+            let own = harness(&[thread(0.1, 0.0), thread(busy, wait)], 10);
+            assert_eq!(own.was_bottleneck, expected, "{busy} busy, {wait} waiting");
+        }
+    }
 }

@@ -24,6 +24,8 @@ enum Manner {
     Stream,
     /// Accepts TCP and never says a word.
     Silent,
+    /// Echoes once, and leaves without a word.
+    Fickle,
     /// Returns other bytes than it got.
     Liar,
     /// Answers whatever it reads with this status and five bytes.
@@ -107,6 +109,9 @@ fn talk(
             Manner::Http(status) => write!(tls, "HTTP/1.1 {status} X\r\nContent-Length: 5\r\n\r\nhello")?,
             Manner::Liar => tls.write_all(&[&[!buffer[0]], &buffer[1..n]].concat())?,
             _ => tls.write_all(&buffer[..n])?,
+        }
+        if manner == Manner::Fickle {
+            return Ok(());
         }
     }
 }
@@ -273,7 +278,7 @@ fn http_answers_are_read_to_their_end_and_a_bad_status_is_an_error() {
 fn an_open_loop_keeps_its_rate() {
     let directory = tempfile::tempdir().unwrap();
     let server = serve(directory.path(), Manner::Echo, |_| {});
-    let line = format!("request {} --rate 200 --duration 500ms --connections 4 --size 10", server.address);
+    let line = format!("request {} --rate 50 --duration 2s --connections 4 --size 10", server.address);
     let (code, report) = load(directory.path(), &line);
     assert_eq!(code, exit::OK, "{report}");
     let (done, late) = (report["operations"].as_u64().unwrap(), report["not_begun"].as_u64().unwrap());
@@ -312,12 +317,48 @@ fn idle_connections_are_opened_held_and_told_apart_from_the_servers_own_memory()
 }
 
 #[test]
+fn idle_connections_that_the_server_ended_were_not_held() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = serve(directory.path(), Manner::Fickle, |_| {});
+    let line =
+        format!("idle {} --connections 3 --duration 2s --pid {} --exchange 10", server.address, std::process::id());
+    let (code, report) = load(directory.path(), &line);
+    assert_eq!(code, exit::UNAVAILABLE, "{report}");
+    assert_eq!((&report["operations"], &report["errors"]), (&0.into(), &3.into()), "{report}");
+    assert!(report["server"]["memory_per_connection"].is_null(), "{report}");
+    assert!(report["notes"].to_string().contains("while they were held"), "{report}");
+}
+
+#[test]
+fn a_server_process_that_ended_during_the_run_has_no_figures() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = serve(directory.path(), Manner::Echo, |_| {});
+    let mut process = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+    let line = format!("handshake {} --count 4 --connections 1 --pid {}", server.address, process.id());
+    assert!(load(directory.path(), &line).1["server"].is_object(), "while it lives there are");
+    let line = format!("handshake {} --duration 3s --connections 1 --pid {}", server.address, process.id());
+    let ending = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(500));
+        process.kill().unwrap();
+        process.wait().unwrap();
+    });
+    let (code, report) = load(directory.path(), &line);
+    ending.join().unwrap();
+    // Where the kill came before the look at the process, that is refused.
+    assert!(code == exit::UNAVAILABLE || report["server"].is_null(), "{report}");
+    assert!(code == exit::UNAVAILABLE || report["notes"].to_string().contains("ended during the run"), "{report}");
+}
+
+#[test]
 fn a_silent_server_a_closed_port_and_a_foreign_certificate_end_the_run_before_it_starts() {
     let (directory, stranger) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let silent = serve(directory.path(), Manner::Silent, |_| {});
     let (code, _) = load(directory.path(), &format!("handshake {} --timeout 200ms --count 1", silent.address));
     assert_eq!(code, exit::UNAVAILABLE);
-    let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // Bound, so that nobody else gets the port, and not listening.
+    let closed = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    closed.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let unused = closed.local_addr().unwrap().as_socket().unwrap();
     assert_eq!(load(directory.path(), &format!("handshake {unused} --count 1")).0, exit::UNAVAILABLE);
     let server = serve(directory.path(), Manner::Echo, |_| {});
     assert_eq!(load(stranger.path(), &format!("handshake {} --count 1", server.address)).0, exit::UNAVAILABLE);

@@ -54,6 +54,7 @@ pub fn size(text: &str) -> Result<usize, String> {
         "" | "B" => 1,
         "KiB" => 1024,
         "MiB" => 1024 * 1024,
+        "GiB" => 1024 * 1024 * 1024,
         _ => return Err(wrong()),
     };
     let bytes = number.checked_mul(unit).ok_or_else(wrong)?;

@@ -178,7 +178,7 @@ impl Tally {
         self.classes.entry(name).or_default()
     }
 
-    fn fail(&mut self, failure: &Failure) {
+    pub fn fail(&mut self, failure: &Failure) {
         self.failures.count(failure.kind());
         self.example.get_or_insert_with(|| failure.to_string());
     }

@@ -47,7 +47,8 @@ pub fn serve(args: &BackendArgs) -> Result<u8, Refusal> {
         // The receiver goes away only when the program ends.
         let _ = signalled.send(());
     })?;
-    eprintln!("ready listen={} mode={:?} threads={}", backend.addresses.join(","), args.mode, args.threads);
+    let mode = format!("{:?}", args.mode).to_lowercase();
+    eprintln!("ready listen={} mode={mode} threads={}", backend.addresses.join(","), args.threads);
     // `end` is held here, so that only a signal or the time ends the wait.
     let _ = match args.duration {
         Some(duration) => ended.recv_timeout(duration).is_ok(),
@@ -107,8 +108,14 @@ impl Backend {
         let mut address: SocketAddr =
             written.parse().map_err(|_| Refusal::usage(format!("--listen {written:?}: write IP:PORT or unix:PATH")))?;
         reach.permit(address.ip(), written)?;
+        // Several threads share the port, which a stranger's socket could join as well: first see that it is free.
+        let shared = doors.len() > 1;
+        if shared {
+            bound_tcp(address, Port::Alone).map_err(|e| cannot_listen(written, &e))?;
+        }
         for doors in doors {
-            let listener = listen_tcp(address).map_err(|e| cannot_listen(written, &e))?;
+            let port = if shared { Port::Shared } else { Port::Alone };
+            let listener = listen_tcp(address, port).map_err(|e| cannot_listen(written, &e))?;
             // The other threads share the port that the first one got.
             address = listener.local_addr().map_err(|e| cannot_listen(written, &e))?;
             doors.push(Door::Tcp(listener));
@@ -137,13 +144,25 @@ enum Door {
     Unix(UnixListener),
 }
 
-fn listen_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+/// Whether other sockets may listen on the same port.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Port {
+    Alone,
+    Shared,
+}
+
+fn bound_tcp(address: SocketAddr, port: Port) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
+    socket.set_reuse_port(port == Port::Shared)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+fn listen_tcp(address: SocketAddr, port: Port) -> io::Result<TcpListener> {
+    let socket = bound_tcp(address, port)?;
     // Accepted sockets inherit it.
     socket.set_tcp_nodelay(true)?;
-    socket.bind(&address.into())?;
     socket.listen(limits::BACKLOG)?;
     Ok(socket.into())
 }
@@ -309,6 +328,19 @@ mod tests {
         assert!(Backend::start(&listen, Reach::LoopbackOnly, &manner, 1, &[]).is_err(), "one that is in use is not");
         drop(backend);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_port_that_is_in_use_is_refused_and_the_threads_of_one_backend_share_theirs() {
+        let manner = Manner::new(BackendMode::Echo, false, 1);
+        for threads in [1, 2] {
+            let listen = ["127.0.0.1:0".to_owned()];
+            let first = Backend::start(&listen, Reach::LoopbackOnly, &manner, threads, &[]).unwrap();
+            for more in [1, 2] {
+                let again = Backend::start(&first.addresses, Reach::LoopbackOnly, &manner, more, &[]);
+                assert_eq!(again.unwrap_err().code, exit::UNAVAILABLE, "{threads} and {more} threads");
+            }
+        }
     }
 
     #[test]

@@ -137,16 +137,23 @@ fn part(table: &Table) -> Result<Part, String> {
         "long_lived" => {
             Behaviour::LongLived { size: size(table, "size", 1024)?, pause: duration(table, "pause", Duration::ZERO)? }
         }
-        "slow" => Behaviour::Slow {
-            size: size(table, "size", 64)?,
-            piece: size(table, "piece", 1)?,
-            pause: duration(table, "pause", Duration::from_millis(50))?,
-        },
+        "slow" => slow(table)?,
         "half_handshake" => Behaviour::HalfHandshake { hold: duration(table, "hold", Duration::from_secs(1))? },
         "wrong_certificate" => Behaviour::WrongCertificate,
         _ => Behaviour::KeyUpdates { updates: count(table, "updates", 100, 1_000_000)? },
     };
     Ok(Part { share, behaviour })
+}
+
+fn slow(table: &Table) -> Result<Behaviour, String> {
+    let (size, piece) = (size(table, "size", 64)?, size(table, "piece", 1)?);
+    let pause = duration(table, "pause", Duration::from_millis(50))?;
+    let visit = pause.as_secs_f64() * size.div_ceil(piece) as f64;
+    if visit > limits::MIX_WAIT_MAX.as_secs_f64() {
+        let most = limits::MIX_WAIT_MAX;
+        return Err(format!("a visit takes {visit:.0} s, at most {most:?} may be; a smaller size, or a larger piece"));
+    }
+    Ok(Behaviour::Slow { size, piece, pause })
 }
 
 fn known(table: &Table, keys: &[&str], place: &str) -> Result<(), String> {
@@ -181,7 +188,10 @@ fn size(table: &Table, key: &str, default: usize) -> Result<usize, String> {
 fn duration(table: &Table, key: &str, default: Duration) -> Result<Duration, String> {
     match table.get(key) {
         None => Ok(default),
-        Some(Value::String(text)) => units::duration(text).map_err(|why| format!("{key}: {why}")),
+        Some(Value::String(text)) => match units::duration(text).map_err(|why| format!("{key}: {why}"))? {
+            long if long > limits::MIX_WAIT_MAX => Err(format!("{key}: at most {:?} may be", limits::MIX_WAIT_MAX)),
+            some => Ok(some),
+        },
         Some(_) => Err(format!("{key}: write it in quotes, like \"50ms\"")),
     }
 }
@@ -240,6 +250,8 @@ mod tests {
             ("[[client]]\nkind = \"slow\"\nshare = 1\npause = 5", "in quotes"),
             ("[[client]]\nkind = \"slow\"\nshare = 1\nsize = \"1GB\"", "size: "),
             ("[[client]]\nkind = \"slow\"\nshare = -1", "share: a number"),
+            ("[[client]]\nkind = \"slow\"\nshare = 1\nsize = \"4KiB\"", "a visit takes 205 s"),
+            ("[[client]]\nkind = \"half_handshake\"\nshare = 1\nhold = \"1h\"", "hold: at most 60s"),
             ("[[client", "TOML"),
         ] {
             let why = parse(text).unwrap_err();

@@ -94,8 +94,9 @@ impl Lane {
         let connection = self.connect().await?;
         let mut left = size;
         while left > 0 {
-            connection.allow();
+            connection.rest();
             tokio::time::sleep(pause).await;
+            connection.allow();
             let now = piece.min(left);
             connection.send(&vec![b's'; now]).await?;
             left -= now;

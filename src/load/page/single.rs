@@ -21,8 +21,11 @@ pub fn single(report: &Report) -> String {
         None => "held".to_owned(),
     };
     let line = format!(
-        "{pace}; {} connections, {} threads, {:.2} s",
-        settings.connections, settings.threads, report.elapsed_seconds
+        "{pace}; {} connections, {} {}, {:.2} s",
+        settings.connections,
+        settings.threads,
+        if settings.threads == 1 { "thread" } else { "threads" },
+        report.elapsed_seconds
     );
     page.element("p", "soft", &line);
     page.notes(&report.notes);
