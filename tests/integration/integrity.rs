@@ -251,13 +251,17 @@ fn a_backend_that_does_not_read_holds_the_client_back_and_memory_stays_small() {
         assert!(sent < 256 << 20, "nothing held it back");
     };
     let spec = ClientSpec::new(&world.pki);
+    let one = || {
+        let mut client = spec.connect(server.address());
+        fill(&mut client);
+        client
+    };
+    // Side by side: each of them waits for the kernel's windows most of the time.
     let open = |count: usize| -> Vec<Client> {
-        let one = |_| {
-            let mut client = spec.connect(server.address());
-            fill(&mut client);
-            client
-        };
-        (0..count).map(one).collect()
+        std::thread::scope(|scope| {
+            let clients: Vec<_> = (0..count).map(|_| scope.spawn(one)).collect();
+            clients.into_iter().map(|client| client.join().unwrap()).collect()
+        })
     };
     let _warm = open(2);
     let before = server.process.resident_kib();
