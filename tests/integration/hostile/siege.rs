@@ -23,6 +23,10 @@ pub const PROBED: &str = "probe.example";
 /// Between two good handshakes of the probe.
 const PROBE_EVERY: Duration = Duration::from_millis(20);
 
+/// Half of the probe's rounds take less, whatever goes on: on a quiet machine they take milliseconds, and one that is held up
+/// by the attack itself waits for the attackers' deadlines.
+const PROBE_MEDIAN_MAX: Duration = Duration::from_secs(2);
+
 /// What an attacker must have come to.
 #[derive(Debug, Clone)]
 struct Expected {
@@ -177,7 +181,7 @@ impl Siege {
     pub fn probed(mut self, what: &str, bounds: &Bounds) -> Server {
         let peak = high_water_kib(&self.server) - self.resident_kib.min(high_water_kib(&self.server));
         let (cpu, attackers) = (self.cpu(), self.attackers.values().map(Vec::len).sum::<usize>());
-        let told = self.probe.stop();
+        let (told, median) = self.probe.stop();
         if goes_by_kernel("1.2") {
             self.rests(what);
         }
@@ -186,6 +190,7 @@ impl Siege {
             self.start.elapsed()
         );
         let factor = sanitizer_factor();
+        assert!(median < PROBE_MEDIAN_MAX * factor * slowness(), "{what}: the probe was held up: {told}");
         assert!(
             cpu < bounds.cpu * factor * slowness(),
             "{what}: {cpu:?} of CPU, at most {:?} were expected",
@@ -313,14 +318,16 @@ impl Probe {
         self.handle.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
-    /// Ends it: what it saw. An error of its own is the test's failure.
-    fn stop(&mut self) -> String {
+    /// Ends it: what it saw, and the median of its rounds. An error of its own is the test's failure.
+    fn stop(&mut self) -> (String, Duration) {
         self.stopped.store(true, Ordering::SeqCst);
         let handle = self.handle.take().expect("it is stopped once");
         let mut latencies = handle.join().expect("the probe client saw an error");
         latencies.sort_unstable();
         let at = |share: usize| latencies[(latencies.len() - 1) * share / 100];
-        format!("probe: {} rounds, median {:?}, 99 % {:?}, longest {:?}", latencies.len(), at(50), at(99), at(100))
+        let told =
+            format!("probe: {} rounds, median {:?}, 99 % {:?}, longest {:?}", latencies.len(), at(50), at(99), at(100));
+        (told, at(50))
     }
 }
 
