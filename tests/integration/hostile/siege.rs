@@ -181,7 +181,11 @@ impl Siege {
     pub fn probed(mut self, what: &str, bounds: &Bounds) -> Server {
         let peak = high_water_kib(&self.server) - self.resident_kib.min(high_water_kib(&self.server));
         let (cpu, attackers) = (self.cpu(), self.attackers.values().map(Vec::len).sum::<usize>());
+        // A short attack may fall between two rounds: one that began after it has to end well.
+        let rounds = self.probe.rounds() + 2;
+        let served = until(SOON, || self.probe.rounds() >= rounds || self.probe.has_failed());
         let (told, median) = self.probe.stop();
+        assert!(served, "{what}: the probe is not served any more: {told}");
         if goes_by_kernel("1.2") {
             self.rests(what);
         }
