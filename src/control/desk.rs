@@ -2,6 +2,7 @@
 
 use super::audit::Writer;
 use super::block_book::BlockBook;
+use super::block_ends::BlockEnds;
 use super::handover::{Doors, Elder};
 use super::logging::LogLevel;
 use super::readiness::Phase;
@@ -29,6 +30,8 @@ pub struct Desk<S: Service> {
     pub book: BlockBook,
     /// Counts the lists of blocks; held while one is made from the one before.
     pub blocking: Mutex<u64>,
+    /// When those end that were made for a time.
+    pub block_ends: BlockEnds,
     /// Told when there are other blocks.
     pub blocks_changed: Notify,
     pub watch: Watch,
@@ -77,7 +80,7 @@ impl<S: Service> Desk<S> {
         }
     }
 
-    /// Takes blocks that ran out off the list, without end. They have no effect any more; this keeps the list short.
+    /// Takes blocks that ran out off the list, without end: this is what lifts them.
     pub async fn purge_blocks(self: Arc<Self>) {
         loop {
             let left = self.until_a_block_ends();

@@ -20,7 +20,7 @@ pub fn judge<'c>(
 ) -> Report<'c> {
     let mut decision = evaluate(presented, now, policy);
     if let (Ok(admission), Some(blocks)) = (&decision.verdict, blocks) {
-        let verdict = refuse_blocked(admission.clone(), now, blocks);
+        let verdict = refuse_blocked(admission.clone(), blocks);
         let (outcome, note) = match &verdict {
             Ok(_) => (Outcome::Pass, format!("none of {} blocks names the client", blocks.len())),
             Err(refusal) => (Outcome::Fail, refusal.detail.clone()),

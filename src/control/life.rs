@@ -168,6 +168,7 @@ fn serve<S: Service>(
         refusals,
         book,
         blocking: Mutex::default(),
+        block_ends: Default::default(),
         blocks_changed: Notify::default(),
         watch,
         load,

@@ -28,6 +28,7 @@
 mod admin;
 mod audit;
 mod block_book;
+mod block_ends;
 mod clients;
 pub mod ctl;
 mod desk;

@@ -39,7 +39,9 @@ pub struct Block {
     pub why: Option<String>,
 }
 
-/// All blocks in force. Looking a client up costs four lookups, however many blocks there are.
+/// All blocks in force. Looking a client up costs four lookups, however many blocks there are. Nothing here looks at a
+/// clock: a block is in force until whoever keeps the list takes it off, or a clock that is wrong for a moment would let in
+/// whom an operator shut out.
 #[derive(Debug, Clone, Default)]
 pub struct Blocks {
     list: Vec<Arc<Block>>,
@@ -71,20 +73,19 @@ impl Blocks {
         self.list.iter().map(|block| &**block)
     }
 
-    /// The block that shuts this client out at `now`, if any.
-    pub fn find(&self, leaf: &Leaf, identity: &Identity, now: UnixTime) -> Option<&Block> {
+    /// The block that shuts this client out, if any.
+    pub fn find(&self, leaf: &Leaf, identity: &Identity) -> Option<&Block> {
         if self.is_empty() {
             return None;
         }
-        let now = seconds(now);
         let lookups = [
             Lookup::Sha256(leaf.sha256),
             Lookup::SpkiSha256(leaf.spki_sha256),
             Lookup::Identity(identity.as_str().to_owned()),
             Lookup::Serial(leaf.serial.clone()),
         ];
-        let named = lookups.iter().filter_map(|lookup| self.by_what.get(lookup)).flatten();
-        named.filter(|block| block.holds_at(now)).find(|block| block.what.covers_issuer(leaf)).map(|block| &**block)
+        let mut named = lookups.iter().filter_map(|lookup| self.by_what.get(lookup)).flatten();
+        named.find(|block| block.what.covers_issuer(leaf)).map(|block| &**block)
     }
 
     /// The list with this block; one that names the same is replaced. `Err`: the list is full, or the block names an
@@ -102,12 +103,14 @@ impl Blocks {
         self.keeping(|block| !block.what.is_same(what))
     }
 
-    /// The list without blocks that ended before `now`.
+    /// The list without blocks that ended before `now`: for one that comes from elsewhere, with nothing but a wall clock to
+    /// judge it by.
     pub fn purge(&self, now: UnixTime) -> Blocks {
         self.keeping(|block| block.holds_at(seconds(now)))
     }
 
-    fn keeping(&self, keep: impl Fn(&Block) -> bool) -> Blocks {
+    /// The list with those blocks alone.
+    pub fn keeping(&self, keep: impl Fn(&Block) -> bool) -> Blocks {
         let list = self.list.iter().filter(|block| keep(block)).cloned().collect();
         // Fewer than before are never too many.
         Blocks::of(list).unwrap_or_default()

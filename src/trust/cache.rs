@@ -210,20 +210,16 @@ pub fn admit(
         None => judge(presented, Moment::at(now), policy, &mut Trace { steps: None })
             .inspect(|admission| cache.insert(key, admission)),
     };
-    Decision { verdict: verdict.and_then(|admission| refuse_blocked(admission, now, blocks)), steps: Vec::new() }
+    Decision { verdict: verdict.and_then(|admission| refuse_blocked(admission, blocks)), steps: Vec::new() }
 }
 
 /// The admission again, unless a block names its client.
-pub fn refuse_blocked(
-    admission: Arc<Admission>,
-    now: UnixTime,
-    blocks: &Blocks,
-) -> Result<Arc<Admission>, Box<Refusal>> {
+pub fn refuse_blocked(admission: Arc<Admission>, blocks: &Blocks) -> Result<Arc<Admission>, Box<Refusal>> {
     if blocks.is_empty() {
         return Ok(admission);
     }
     let (Some(leaf), Some(identity)) = (&admission.leaf, &admission.identity) else { return Ok(admission) };
-    let Some(block) = blocks.find(leaf, identity, now) else { return Ok(admission) };
+    let Some(block) = blocks.find(leaf, identity) else { return Ok(admission) };
     let why = block.why.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
     let until = block.until.map(|until| format!(" until {}", text::date(until))).unwrap_or_default();
     Err(Box::new(Refusal {

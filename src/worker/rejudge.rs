@@ -82,7 +82,7 @@ pub(super) fn is_blocked(worker: &WorkerHost, live: &Live) -> bool {
     let blocks = worker.environment.blocks.load();
     let Some(admission) = live.admission.get().filter(|_| !blocks.is_empty()) else { return false };
     match (admission.leaf(), admission.identity()) {
-        (Some(leaf), Some(identity)) => blocks.find(leaf, identity, now_of(worker)).is_some(),
+        (Some(leaf), Some(identity)) => blocks.find(leaf, identity).is_some(),
         _ => false,
     }
 }

@@ -12,7 +12,7 @@ use std::fmt;
 use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The kinds of an identity, as the audit prints them.
 const KINDS: [&str; 6] = ["name:", "uri:", "dns:", "email:", "cn:", "sha256:"];
@@ -62,7 +62,7 @@ impl<S: Service> Desk<S> {
     }
 
     pub(super) fn blocked(&self) -> Answer {
-        let blocks = self.service.blocks().purge(UnixTime::now());
+        let blocks = self.service.blocks();
         let mut text: String = blocks.iter().map(line).collect();
         if blocks.is_empty() {
             text.push_str("nobody is blocked\n");
@@ -76,7 +76,7 @@ impl<S: Service> Desk<S> {
     /// Takes blocks that ran out off the list.
     pub async fn purge_now(self: &Arc<Self>) {
         let purged = self.change(|blocks| {
-            let next = blocks.purge(UnixTime::now());
+            let next = self.block_ends.in_force(blocks, Instant::now(), now());
             if next.len() < blocks.len() { Ok(next) } else { Err(String::new()) }
         });
         if let Ok(Err(error)) = purged.await {
@@ -86,11 +86,7 @@ impl<S: Service> Desk<S> {
 
     /// How long it is until the next block runs out.
     pub fn until_a_block_ends(&self) -> Duration {
-        let now = now();
-        let first = self.service.blocks().iter().filter_map(|block| block.until).min();
-        // The second of `until` counts.
-        let left = first.map(|until| until.saturating_sub(now).saturating_add(1));
-        left.map_or(Duration::MAX, |left| Duration::from_secs(u64::try_from(left).unwrap_or(0)))
+        self.block_ends.next(&self.service.blocks(), Instant::now(), now()).unwrap_or(Duration::MAX)
     }
 
     /// Makes the next list from the present one, puts it in force, then stores it. `Err`: nothing was changed.
@@ -105,6 +101,8 @@ impl<S: Service> Desk<S> {
             }
             let blocks = next(&self.service.blocks())?;
             self.service.set_blocks(blocks.clone());
+            // Meets what is new while the wall clock is the one that its end was reckoned by.
+            let _ = self.block_ends.next(&blocks, Instant::now(), now());
             self.state.note_blocks(blocks.len());
             *count += 1;
             (*count, blocks)

@@ -52,6 +52,7 @@ fn desk(config: Config, faults: &Faults) -> (Desk<Scripted>, mpsc::Receiver<Aske
         refusals: Arc::default(),
         book,
         blocking: Mutex::default(),
+        block_ends: Default::default(),
         blocks_changed: Notify::default(),
         watch: Watch::new(watch::look_at(&config)),
         load,
