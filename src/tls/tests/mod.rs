@@ -1,6 +1,7 @@
 //! Handshakes with real rustls clients, in memory. Time is whatever the test says.
 
 mod client;
+mod clock;
 mod handshakes;
 mod loading;
 mod pki;

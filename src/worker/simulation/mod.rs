@@ -19,7 +19,8 @@ mod verdict;
 mod world;
 
 use crate::sys::scripted::Canary;
-use script::{Mood, Order};
+use crate::wire::audit::CloseReason;
+use script::{Ending, Mood, Order};
 use std::time::Duration;
 
 /// Seeds of the fast lane.
@@ -137,6 +138,34 @@ fn whoever_waits_at_a_door_that_closes_is_served_though_descriptors_are_short() 
             script.orders = vec![(Duration::from_millis(1 + seed), Order::StopAccepting)];
         });
         assert_eq!(wrong, Vec::<String>::new(), "seed {seed}");
+    }
+}
+
+/// Somebody sets the wall clock, in the middle of things: by a day, or past the end or before the beginning of every
+/// certificate, the clients' clocks with it. Deadlines run on; who is open and outlives their certificate ends for that, and
+/// nobody else does.
+#[test]
+fn a_wall_clock_that_jumps_stops_no_deadline_and_ends_only_whom_it_should() {
+    const DAY: i64 = 86_400;
+    const YEAR: i64 = 365 * DAY;
+    for (jump, expires) in [(DAY, false), (-DAY, false), (-2 * YEAR, false), (11 * YEAR, true)] {
+        let mut expired = 0;
+        for seed in 0..150 {
+            let (aftermath, wrong) = runner::check(seed, |script| {
+                if script.mood == Mood::Calm {
+                    script.mood = Mood::Rough;
+                }
+                script.jump = Some((Duration::from_millis(seed * 17), jump));
+                script.clients.iter_mut().for_each(|client| client.ending = Ending::Stay);
+            });
+            let aftermath = aftermath.unwrap();
+            // Past a certificate's time a client may itself turn away: what a connection must be then is not told here.
+            let wrong = if jump.abs() > DAY { aftermath.complaints } else { wrong };
+            assert_eq!(wrong, Vec::<String>::new(), "seed {seed}, jump {jump}");
+            let ends = aftermath.records.iter().filter_map(|record| record.close_reason);
+            expired += ends.filter(|reason| *reason == CloseReason::CertificateExpired).count();
+        }
+        assert_eq!(expired > 0, expires, "{expired} connections ended with their certificate, jump {jump}");
     }
 }
 
