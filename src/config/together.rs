@@ -49,6 +49,7 @@ fn check_addresses(root: &Table<'_>, parts: &Parts<'_>, admin: Option<&Admin>) {
         }
     }
     let bound: HashSet<SocketAddr> = taken.into_keys().filter_map(|address| address.ip()).collect();
+    refuse_covered_admin(root, &bound, admin);
     warn_of_covered_addresses(&bound, &parts.listeners);
     refuse_loops(&bound, &parts.backends);
 }
@@ -65,6 +66,27 @@ fn warn_of_covered_addresses(bound: &HashSet<SocketAddr>, listeners: &[Named<'_,
             }
         }
     }
+}
+
+/// Unlike listeners, the admin addresses cannot stand beside others of the same port on every address.
+fn refuse_covered_admin(root: &Table<'_>, bound: &HashSet<SocketAddr>, admin: Option<&Admin>) {
+    for (key, address) in admin.iter().flat_map(|admin| [("http", admin.http), ("probe", admin.probe)]) {
+        let Some(address) = address.filter(|address| address.port() != 0) else { continue };
+        // Of the two, `probe` is the one to change.
+        let named = |other: &SocketAddr| key == "http" && admin.is_some_and(|admin| admin.probe == Some(*other));
+        let others = bound.iter().filter(|other| **other != address && cover_each_other(**other, address));
+        if let Some(other) = others.filter(|other| !named(other)).min() {
+            let message = format!("{address} cannot be bound beside {other}: one of them is every address");
+            root.place_of(&format!("admin.{key}")).fault(message, "give each its own port");
+        }
+    }
+}
+
+/// Whether one is every address of the other's kind, at the same port.
+fn cover_each_other(one: SocketAddr, other: SocketAddr) -> bool {
+    let covers =
+        |one: SocketAddr, other: SocketAddr| one == SocketAddr::new(unspecified_like(other.ip()), other.port());
+    covers(one, other) || covers(other, one)
 }
 
 /// A backend that is one of our own listeners would connect to itself without end.
@@ -88,12 +110,13 @@ fn unspecified_like(address: IpAddr) -> IpAddr {
     }
 }
 
+/// A site is known by its listener and its name: audit, metrics and tickets have both.
 fn check_site_names(sites: &[Draft<'_>]) {
-    let mut lines: HashMap<&str, usize> = HashMap::new();
+    let mut lines: HashMap<(usize, &str), usize> = HashMap::new();
     for draft in sites {
-        if let Some(first) = lines.insert(&draft.site.name, draft.table.place.line()) {
+        if let Some(first) = lines.insert((draft.site.listener, &draft.site.name), draft.table.place.line()) {
             let message = format!("{:?} is the name of the site of line {first} too", draft.site.name);
-            draft.table.place_of("name").fault(message, "give each site a `name` of its own");
+            draft.table.place_of("name").fault(message, "give each site of a listener a `name` of its own");
         }
     }
 }

@@ -33,6 +33,20 @@ fn the_name_of_a_site_is_its_own_or_its_first_name_or_the_listener_s() {
 }
 
 #[test]
+fn the_same_name_at_two_listeners_is_two_sites() {
+    let two = |listener: &str, name: &str| {
+        let first = with("listener", "name = \"inside\"").replace("[[site]]", "[[site]]\nlistener = \"inside\"\nNAME");
+        let outside = "[[listener]]\nname = \"outside\"\naddress = [\"127.0.0.1:8444\"]\n";
+        let other = second(&format!("listener = \"{listener}\"\nnames = [\"b.example\"]\n{name}"));
+        first.replace("NAME", name).replace("[[site]]", &format!("{outside}[[site]]")) + &other
+    };
+    let config = taken(&two("outside", "name = \"api\""));
+    assert_eq!(config.sites.iter().map(|site| &*site.name).collect::<Vec<_>>(), ["api", "api"]);
+    assert_ne!(config.sites[0].listener, config.sites[1].listener);
+    refused(&two("inside", "name = \"api\""), "site[1].name", "is the name of the site of line");
+}
+
+#[test]
 fn references_are_found_or_the_nearest_is_named() {
     let named = with("listener", "name = \"public\"");
     taken(&named.replace("[[site]]", "[[site]]\nlistener = \"public\""));
