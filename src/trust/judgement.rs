@@ -109,6 +109,15 @@ impl<'e, 'a: 'e> Judgement<'e, 'a> {
         }
     }
 
+    /// Where nobody verifies the chain: the client still has to prove that it holds the key, and no proof by this one
+    /// could be checked.
+    fn check_key_can_prove(&mut self) -> Result<(), Failure> {
+        let Some(what) = verify::weakness(self.certificate.key()) else { return Ok(()) };
+        let failure = Failure::new(Reason::WeakOrUnsupportedSig, format!("the client's certificate {what}"));
+        self.trace.note("key", Outcome::Fail, || ("leaf".to_owned(), failure.detail.clone()));
+        Err(failure)
+    }
+
     /// Mode `pin`: what a rule names by digest, whatever its issuer and dates.
     fn pinned(&mut self, leaf: &Leaf) -> Result<Admitted, Failure> {
         self.check_denied_anywhere()?;
@@ -123,6 +132,7 @@ impl<'e, 'a: 'e> Judgement<'e, 'a> {
             return Err(Failure::new(Reason::PolicyDenied, detail));
         };
         self.trace.note("allow", Outcome::Pass, || (String::new(), format!("{} matches", rule.text)));
+        self.check_key_can_prove()?;
         // Under a pinned key anybody who holds it can write any name into a certificate of his own.
         let identity = match &rule.name {
             Some(name) => named(name),
@@ -135,6 +145,7 @@ impl<'e, 'a: 'e> Judgement<'e, 'a> {
     /// Mode `request`: everybody but whom `deny` names, with what verification would have said.
     fn requested(&mut self, rest: &'e [CertificateDer<'a>], leaf: &Leaf) -> Result<Admitted, Failure> {
         self.check_denied_anywhere()?;
+        self.check_key_can_prove()?;
         Ok(match self.verify_chain(rest) {
             Ok(verified) => Admitted {
                 identity: leaf.identity_by_name(),

@@ -339,7 +339,7 @@ fn ca_as_leaf() -> Failure {
 }
 
 /// What is wrong with a key, if anything.
-fn weakness(key: Key) -> Option<String> {
+pub(super) fn weakness(key: Key) -> Option<String> {
     match key {
         Key::Fine | Key::Rsa(2048..=8192) => None,
         Key::Rsa(bits @ ..2048) => Some(format!("has an RSA key of {bits} bits; 2048 is the least, P-256 is better")),

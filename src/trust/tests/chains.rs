@@ -1,7 +1,7 @@
 //! Chains: every reason for which one is refused, beside one that is not.
 
 use super::pki::*;
-use crate::config::{Auth, limits};
+use crate::config::{Auth, Condition, limits};
 use crate::trust::{Reason, certificate::Certificate};
 use rcgen::{
     BasicConstraints, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, KeyPair, KeyUsagePurpose, NameConstraints,
@@ -343,8 +343,16 @@ fn weak_keys_and_signatures_are_refused_and_named() {
         ],
     );
     let weak = replace_in_tbs(&client, parse(&client).spki, &spki, &root.key);
-    let detail = refused(&policy, &[&weak], Reason::WeakOrUnsupportedSig);
-    assert!(detail.contains("1024 bits"), "{detail}");
+    let digests = [crate::trust::sha256(&weak), crate::trust::sha256(&client)].map(Condition::Sha256);
+    let mut pinned = authority();
+    pinned.allow = Some(digests.map(|digest| rule(&[digest])).into());
+    let pin = Setup::bare().auth(Auth::Pin).with(|setup| setup.client.authorities = vec![pinned]);
+    // Without a signature that can be checked nobody proves possession, whatever else a mode forgives.
+    for policy in [&policy, &Setup::new(&[&root]).auth(Auth::Request).policy(), &pin.policy()] {
+        admitted(policy, &[&client]);
+        let detail = refused(policy, &[&weak], Reason::WeakOrUnsupportedSig);
+        assert!(detail.contains("1024 bits"), "{detail}");
+    }
     let sha1 = tlv(0x30, &[&oid("1.2.840.10045.4.1")]);
     let bytes = String::from_utf8_lossy(&hex_of(&client)).replace(&hex::encode(algorithm()), &hex::encode(&sha1));
     let by_sha1 = rebuild(&CertificateDer::from(hex::decode(bytes).unwrap()));
