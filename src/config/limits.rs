@@ -183,6 +183,8 @@ pub const CLIENT_CHAIN_CERTIFICATES_MAX: u32 = 64;
 pub const CHAIN_DEPTH_MAX: u32 = 6;
 /// How long a client may take to read why it was refused.
 pub const GOODBYE_MS_MAX: u64 = 2000;
+/// The same where all are cut: a drain's deadline has passed, or somebody asked to stop a second time.
+pub const GOODBYE_CUT_MS_MAX: u64 = 200;
 /// Bytes swallowed from such a client meanwhile.
 pub const GOODBYE_BYTES_MAX: usize = 256 << 10;
 /// TLS replies waiting for a client that does not read, before it is read no further.

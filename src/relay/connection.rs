@@ -7,7 +7,6 @@ use super::kernel::{self, KernelTransfer, Way};
 use super::moved::Moved;
 use super::transfer::{First, Remains, Transfer};
 use super::{Account, Entry, Host, Seat, Took, upstream};
-use crate::config::limits;
 use crate::sys::{End, Socket};
 use crate::tls::Session;
 use crate::trust::Admission;
@@ -16,7 +15,6 @@ use std::cell::{OnceCell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// A connection as the rest of the worker sees it.
 #[derive(Debug)]
@@ -238,7 +236,7 @@ async fn finish<H: Host>(host: &Rc<H>, client: Socket, backend: Socket, cause: C
 
 /// Sends an alert or close_notify to a client that may not read any more.
 async fn last_words<H: Host>(host: &Rc<H>, client: &Socket, bytes: Vec<u8>) {
-    let deadline = host.reactor().now() + Duration::from_millis(limits::GOODBYE_MS_MAX);
+    let deadline = host.reactor().now() + host.goodbye_time();
     if let Some((Ok(()), bytes)) = host.reactor().until(deadline, client.send(bytes)).await {
         host.shelf().give(bytes);
         say_goodbye(host, client).await;

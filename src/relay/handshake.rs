@@ -251,7 +251,7 @@ pub(super) async fn say_goodbye<H: Host>(host: &Rc<H>, client: &Socket) {
     if client.shutdown_send().is_err() {
         return;
     }
-    let deadline = host.reactor().now() + Duration::from_millis(limits::GOODBYE_MS_MAX);
+    let deadline = host.reactor().now() + host.goodbye_time();
     let swallow = async {
         let mut left = limits::GOODBYE_BYTES_MAX;
         while let Ok(Some(lease)) = client.receive(Size::Small).await {

@@ -128,6 +128,8 @@ pub trait Host: 'static {
     fn reactor(&self) -> &Rc<Reactor>;
     fn environment(&self) -> Rc<Environment>;
     fn shelf(&self) -> &Shelf;
+    /// How long a client may take to read last words; asked when they are spoken.
+    fn goodbye_time(&self) -> Duration;
     /// When handshakes may go on.
     fn pacer(&self) -> &Rc<Pacer>;
     /// How many connections each identity may have; `None`: any number.

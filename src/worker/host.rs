@@ -39,6 +39,8 @@ pub(super) struct WorkerHost {
     /// Who was let in.
     pub seen: Seen,
     newest: RefCell<Option<Rc<Plan>>>,
+    /// All connections were told to end: none may take its time any more.
+    cut: Cell<bool>,
     quiet: Quiet,
 }
 
@@ -85,6 +87,7 @@ impl WorkerHost {
             rejudging: Rejudging::default(),
             seen: Seen::default(),
             newest: RefCell::default(),
+            cut: Cell::default(),
             quiet,
             reactor,
         }
@@ -132,8 +135,14 @@ impl WorkerHost {
         self.table.borrow().get(slot).map(|resident| resident.listener.clone())
     }
 
-    /// Asks all connections to end.
+    /// How long a client may take to read last words.
+    pub fn goodbye_time(&self) -> Duration {
+        Duration::from_millis(if self.cut.get() { limits::GOODBYE_CUT_MS_MAX } else { limits::GOODBYE_MS_MAX })
+    }
+
+    /// Tells all connections to end at once.
     pub fn end_all(&self, reason: CloseReason) {
+        self.cut.set(true);
         let all: Vec<_> = self.table.borrow().iter().map(|(_, resident)| resident.live.clone()).collect();
         all.iter().for_each(|live| live.signal.end(reason));
     }

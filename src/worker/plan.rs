@@ -19,6 +19,7 @@ use std::io;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A connection keeps the plan that it began with; new ones get the newest.
 pub(super) struct Plan {
@@ -65,6 +66,10 @@ impl Host for Plan {
 
     fn shelf(&self) -> &Shelf {
         &self.worker.shelf
+    }
+
+    fn goodbye_time(&self) -> Duration {
+        self.worker.goodbye_time()
     }
 
     fn pacer(&self) -> &Rc<Pacer> {
