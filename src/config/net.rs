@@ -42,7 +42,15 @@ pub(super) fn own(text: &str) -> Result<SocketAddr, Problem> {
         let help = format!("write \"0.0.0.0:{port}\" for IPv4, \"[::]:{port}\" for IPv6, or both");
         return Err(Problem::new(format!("{text:?} names no address"), help));
     }
-    socket(text)
+    let address = socket(text)?;
+    match address.ip() {
+        // The kernel would take it for IPv4, and our IPv6 sockets take IPv6 alone.
+        IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some() => Err(Problem::new(
+            format!("{text:?} is an IPv4 address in the form of IPv6"),
+            format!("write \"{}\"", SocketAddr::new(ip.to_canonical(), address.port())),
+        )),
+        _ => Ok(address),
+    }
 }
 
 /// A server of a backend: `IP:port`, or `unix:PATH` with the path relative to `base`.

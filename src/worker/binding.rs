@@ -27,6 +27,7 @@ pub(super) struct Sources<'a> {
 /// Finds or binds what `listeners` name and is not known yet, for each of `workers`.
 pub(super) fn bind(listeners: &[Listener], mut sources: Sources<'_>, workers: usize) -> Result<Bound, StartError> {
     let mut bound = Bound { sockets: (0..workers).map(|_| Vec::new()).collect(), addresses: Vec::new() };
+    find_others(listeners, &sources)?;
     for listener in listeners {
         let options = ListenOptions { keepalive: listener.tcp_keepalive, backlog: limits::ACCEPT_QUEUE };
         for address in &listener.addresses {
@@ -59,8 +60,6 @@ impl Bound {
         let heirlooms = heirlooms(inherited, &key, wanted);
         if let Some(first) = heirlooms.first() {
             address = first.local_addr().map_err(fault)?;
-        } else if address.port() != 0 {
-            sys::probe_address(address).map_err(fault)?;
         }
         let (found, workers) = (heirlooms.len(), self.sockets.len());
         // With fewer workers than there were, some accept on several: each socket has a queue of its own.
@@ -109,6 +108,27 @@ impl Bound {
         }
         Ok(())
     }
+}
+
+/// Fails where another process listens on an address, before any of ours is bound: a trial cannot tell ours from others,
+/// and 127.0.0.1 may well stand beside 0.0.0.0.
+fn find_others(listeners: &[Listener], sources: &Sources<'_>) -> Result<(), StartError> {
+    let inherited = sources.inherited.iter().map(|lent| &lent.socket);
+    let passed = sources.passed.iter().filter_map(|one| one.socket.as_ref().ok());
+    let ours = inherited.chain(passed).filter_map(|socket| socket.local_addr().ok());
+    let ours: Vec<SocketAddr> = sources.known.iter().map(|(_, bound)| *bound).chain(ours).collect();
+    let meets = |one: SocketAddr, other: SocketAddr| {
+        let every = one.ip().is_unspecified() || other.ip().is_unspecified();
+        one.port() == other.port() && one.is_ipv4() == other.is_ipv4() && (every || one.ip() == other.ip())
+    };
+    for listener in listeners {
+        let new = |address: &SocketAddr| address.port() != 0 && !ours.iter().any(|own| meets(*own, *address));
+        for address in listener.addresses.iter().filter_map(ListenAddress::ip).filter(new) {
+            let key = || ListenKey { listener: listener.name.clone(), address: ListenAddress::Ip(address) };
+            sys::probe_address(address).map_err(|error| failed(&key(), error))?;
+        }
+    }
+    Ok(())
 }
 
 fn failed(key: &ListenKey, error: io::Error) -> StartError {

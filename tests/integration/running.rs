@@ -7,6 +7,7 @@ use crate::world::client::ClientSpec;
 use crate::world::config::ConfigText;
 use crate::world::server::{Server, command};
 use crate::world::wait::{SOON, until};
+use std::net::SocketAddr;
 use std::path::Path;
 
 #[test]
@@ -102,4 +103,21 @@ fn a_unix_sockets_path_is_relative_to_the_configuration_too() {
     let mut elsewhere = command(Path::new("/"));
     let server = Server::from_command(world.path(), elsewhere.arg("run").arg("-c").arg(&config));
     ClientSpec::new(&world.pki).connect(server.address()).echo(b"x").unwrap();
+}
+
+#[test]
+fn a_reload_binds_one_address_beside_every_address() {
+    let world = World::new();
+    let backend = Backend::tcp(echo());
+    let mut config = ConfigText::new(&backend.server).admin();
+    config.listeners[0].lines = "address = [\"127.0.0.1:0\", \"0.0.0.0:0\"]".to_owned();
+    let server = world.serve(&config);
+    let addresses = &server.ctl_json(&["status"])["listeners"][0]["addresses"];
+    let every: SocketAddr = addresses[1].as_str().unwrap().parse().unwrap();
+    let one = SocketAddr::from(([127, 0, 0, 1], every.port()));
+    config.listeners[0].lines = format!("address = [\"127.0.0.1:0\", \"0.0.0.0:0\", \"{one}\"]");
+    config.write(world.path());
+    server.ctl_done(&["reload"]);
+    ClientSpec::new(&world.pki).connect(one).echo(b"x").unwrap();
+    assert_eq!(server.stop(), 0);
 }

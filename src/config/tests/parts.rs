@@ -34,6 +34,10 @@ fn admin_is_reached_from_this_host_alone_unless_told_otherwise() {
     assert_eq!((admin.http, admin.socket), (None, None));
     assert_eq!(admin.probe, Some("0.0.0.0:9181".parse().unwrap()));
     refused(&with("admin", "probe = \"127.0.0.1:9180\""), "admin.probe", "taken by admin.http");
+    refused(&with("admin", "probe = \"0.0.0.0:9180\""), "admin.probe", "cannot be bound beside 127.0.0.1:9180");
+    let before = |address: &str| with("admin", "").replace("127.0.0.1:0", address);
+    refused(&before("0.0.0.0:9180"), "admin.http", "cannot be bound beside 0.0.0.0:9180");
+    taken(&before("[::]:9180"));
 }
 
 #[test]
@@ -67,6 +71,8 @@ fn a_listener_has_addresses() {
     refused(&instead("address = [\"127.0.0.1:0\"]", ""), "listener.address", "is missing");
     refused(&instead("127.0.0.1:0", "localhost:8443"), "listener.address[0]", "write \"127.0.0.1:8443\"");
     refused(&LEAST.replace("[[listener]]", "[listener]"), "listener", "[[listener]], with two brackets");
+    taken(&instead("[\"127.0.0.1:0\"]", "[\"0.0.0.0:8443\", \"[::]:8443\", \"127.0.0.1:8443\"]"));
+    refused(&instead("127.0.0.1:0", "[::ffff:127.0.0.1]:8443"), "listener.address[0]", "write \"127.0.0.1:8443\"");
 }
 
 #[test]
