@@ -44,6 +44,7 @@ pub use fault::{Fault, FaultKind};
 pub use flags::Flags;
 pub use mentions::Mentions;
 pub use model::*;
+pub use rule::sha256_from;
 pub use socket::admin_socket_of;
 
 use report::Report;

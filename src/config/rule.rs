@@ -146,6 +146,11 @@ fn serial(text: &str) -> Result<Vec<u8>, Problem> {
     Ok(bytes)
 }
 
+/// A SHA-256 as a rule takes it, for whoever types one elsewhere; `Err`: what is wrong with it.
+pub fn sha256_from(text: &str) -> Result<[u8; 32], String> {
+    digest(text).map_err(|problem| problem.message)
+}
+
 /// SHA-256 in hex with or without colons, or in base64 of either alphabet, alone or behind `sha256:` or `sha256//`.
 fn digest(text: &str) -> Result<[u8; 32], Problem> {
     let bare = text.strip_prefix("sha256:").or_else(|| text.strip_prefix("sha256//")).unwrap_or(text);

@@ -2,7 +2,7 @@
 
 use super::commands::GIVING;
 use super::{Answer, Peer, Selector};
-use crate::config::limits;
+use crate::config::{self, limits};
 use crate::control::desk::Desk;
 use crate::control::service::Service;
 use crate::control::text::moment;
@@ -57,6 +57,8 @@ impl<S: Service> Desk<S> {
         });
         match removed.await {
             Err(problem) => Answer::refused(problem),
+            // Without a place nothing of the block is left that a restart could find.
+            Ok(_) if !self.book.is_kept() => Answer::done(format!("unblocked {client}")),
             Ok(stored) => self.stored(format!("unblocked {client}"), "brings the block back", stored),
         }
     }
@@ -170,17 +172,9 @@ impl fmt::Display for Selector {
     }
 }
 
-/// A SHA-256 in hex, in any case, with colons or without.
+/// A SHA-256 as rules take it.
 pub(super) fn digest(text: &str) -> Result<[u8; 32], String> {
-    let bare = text.trim();
-    let bare: String = bare.strip_prefix("sha256:").unwrap_or(bare).chars().filter(|c| *c != ':').collect();
-    let mut bytes = [0; 32];
-    match hex::decode_to_slice(&bare, &mut bytes) {
-        Ok(()) => Ok(bytes),
-        Err(_) => Err(format!(
-            "{text:?} is no SHA-256; give 64 hex digits, as `openssl x509 -fingerprint -sha256` prints them"
-        )),
-    }
+    config::sha256_from(text.trim()).map_err(|wrong| format!("{wrong}; give 64 hex digits, or sha256: and its base64"))
 }
 
 fn line(block: &Block) -> String {

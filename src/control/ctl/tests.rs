@@ -149,17 +149,20 @@ fn selectors_are_taken_in_every_spelling_and_refused_with_what_to_write() {
                 Selector::Sha256(colons.trim_end_matches(':').into()),
                 Selector::SpkiSha256("cd".repeat(32)),
                 Selector::Sha256(format!("sha256:{}", "ab".repeat(32))),
+                // 0xcd 32 times, as pins of public keys are mostly written.
+                Selector::SpkiSha256("zc3Nzc3Nzc3Nzc3Nzc3Nzc3Nzc3Nzc3Nzc3Nzc3Nzc0=".into()),
                 identity("name:acme"),
             ] {
                 let answer = world.ask(&block(good.clone())).await;
                 assert_eq!(answer["ok"], true, "{good}: {answer}");
             }
-            assert_eq!(world.desk.service.blocks().len(), 5, "two spellings of one digest are one block");
+            assert_eq!(world.desk.service.blocks().len(), 5, "spellings of one digest are one block");
             for (bad, help) in [
                 (Selector::Serial { serial: "acme".into(), issuer: None }, "hex"),
                 (Selector::Serial { serial: String::new(), issuer: None }, "hex"),
                 (Selector::Serial { serial: "1".into(), issuer: Some("no name".into()) }, "no name"),
                 (Selector::Sha256("abcd".into()), "64 hex digits"),
+                (Selector::SpkiSha256("zc3Nzc3Nzc3Nzc3Nzc3Nzc3Nzc3Nzc3Nzc3Nzc3Nzc3N".into()), "64 hex digits"),
                 (identity("acme"), "uri:"),
                 (identity("uri:"), "uri:"),
             ] {
@@ -187,6 +190,20 @@ fn blocks_are_stored_where_there_is_a_place_and_it_is_told_where_they_cannot_be(
             assert_eq!(answer["ok"], false, "{answer}");
             assert!(answer["text"].as_str().unwrap().contains("could not be stored"), "{answer}");
             assert_eq!(world.desk.service.blocks().len(), 2, "it is in force all the same");
+        },
+    );
+}
+
+#[test]
+fn without_a_place_a_restart_is_spoken_of_where_it_changes_something() {
+    with_server(
+        |_, _| {},
+        async |world, _| {
+            let blocked = world.ask(&block(identity("cn:a"))).await;
+            assert!(blocked["text"].as_str().unwrap().contains("a restart forgets the block"), "{blocked}");
+            let unblocked = world.ask(&Request::Unblock { client: identity("cn:a") }).await;
+            assert_eq!(unblocked["ok"], true, "{unblocked}");
+            assert!(!unblocked["text"].as_str().unwrap().contains("restart"), "{unblocked}");
         },
     );
 }
