@@ -1,15 +1,15 @@
 //! `countersign check`: loads what a run would load, and says what is wrong or unwise with it.
 
+mod places;
+
 use super::exit;
-use crate::config::{Audit, AuditTarget, Config, Examined, Fault, FaultKind};
-use crate::control::BlockBook;
+use crate::config::{Config, Examined, Fault, FaultKind};
 use crate::worker::Snapshot;
 use clap::Args;
 use rustls_pki_types::UnixTime;
 use serde_json::{Value, json};
 use std::collections::HashSet;
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::FileTypeExt;
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -43,35 +43,11 @@ fn with_files(examined: Examined) -> Examined {
     if let Some(config) = &config {
         let loaded = Snapshot::load(&Arc::new(config.clone()), 0, UnixTime::now());
         found.extend(loaded.map_or_else(|faults| faults, |(_, warnings)| warnings));
-        found.extend(config.audit.as_ref().and_then(|audit| audit_fault(config, audit)));
-        found.extend(config.runtime.state_dir.as_deref().and_then(BlockBook::fault_of));
+        found.extend(places::faults(config));
     }
     let mut said = HashSet::new();
     found.retain(|fault| said.insert(fault.to_string()));
     Examined { config, found }
-}
-
-/// Whether the audit could be written, without making its file.
-fn audit_fault(config: &Config, audit: &Audit) -> Option<Fault> {
-    let AuditTarget::File(path) = &audit.target else { return None };
-    let directory = path.parent().unwrap_or(path);
-    // Opening a FIFO would wait for its reader.
-    if path.metadata().is_ok_and(|metadata| metadata.file_type().is_fifo()) {
-        return None;
-    }
-    let error = match std::fs::OpenOptions::new().append(true).open(path) {
-        Ok(_) => return None,
-        // The run makes the file, but not the directory.
-        Err(error) if error.kind() == ErrorKind::NotFound && directory.is_dir() => return None,
-        Err(error) => error,
-    };
-    let kind = match error.kind() {
-        ErrorKind::PermissionDenied => FaultKind::Permission,
-        _ => FaultKind::Config,
-    };
-    let message = format!("cannot be written: {error}");
-    let help = "make the directory and let the user that runs this write there, or choose another path";
-    Some(config.locate(Fault::config("audit.path", &message, help).of_kind(kind).at(path)))
 }
 
 /// 0 without faults; the code of permission only where nothing else is wrong.
@@ -133,7 +109,7 @@ mod tests {
     use std::path::Path;
 
     /// A directory with [`LEAST`] and this table before it.
-    fn file_with(table: &str) -> (tempfile::TempDir, PathBuf) {
+    pub(super) fn file_with(table: &str) -> (tempfile::TempDir, PathBuf) {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("c.toml");
         std::fs::write(&file, format!("{table}\n{LEAST}")).unwrap();
@@ -205,19 +181,5 @@ mod tests {
             assert_eq!(fault.file.as_ref(), Some(&file), "{fault}");
             assert!(fault.line.is_some() && !fault.help.is_empty(), "{fault:?}");
         }
-    }
-
-    #[test]
-    fn an_audit_file_is_not_made_and_its_directory_must_be_there() {
-        let (directory, file) = file_with("[audit]\npath = \"audit.jsonl\"");
-        let of = |file: &Path| {
-            let config = Config::from_file(file).unwrap();
-            audit_fault(&config, config.audit.as_ref().unwrap())
-        };
-        assert_eq!(of(&file), None);
-        assert!(!directory.path().join("audit.jsonl").exists());
-        let (_directory, file) = file_with("[audit]\npath = \"no/audit.jsonl\"");
-        let fault = of(&file).unwrap();
-        assert_eq!((fault.line, fault.key.as_str()), (Some(2), "audit.path"), "{fault}");
     }
 }
