@@ -42,11 +42,7 @@ impl BlockBook {
     /// an empty list; anything that cannot be understood is a failure, for it may hold a block.
     pub fn open(dir: Option<&Path>) -> Result<(BlockBook, Blocks), StartFailure> {
         let Some(dir) = dir else { return Ok((BlockBook::default(), Blocks::default())) };
-        match DirBuilder::new().mode(0o700).create(dir) {
-            Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(of_dir(dir, &error)),
-        }
+        make(dir).map_err(|error| of_dir(dir, &error))?;
         let blocks = read(&dir.join(FILE))?;
         Ok((BlockBook { dir: Some(dir.to_owned()), ..BlockBook::default() }, blocks))
     }
@@ -90,6 +86,14 @@ impl BlockBook {
     /// The same at start, where a directory that cannot be written is to be told at once.
     pub fn store_first(&self, blocks: &Blocks) -> Result<(), StartFailure> {
         self.store(0, blocks).map_err(|error| of_dir(self.dir.as_deref().unwrap_or(Path::new(".")), &error))
+    }
+}
+
+/// Makes the directory, if it is not there and only its last part is missing.
+pub(super) fn make(dir: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(dir) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
     }
 }
 

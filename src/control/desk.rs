@@ -3,6 +3,7 @@
 use super::audit::Writer;
 use super::block_book::BlockBook;
 use super::block_ends::BlockEnds;
+use super::confinement::Confinement;
 use super::handover::{Doors, Elder};
 use super::logging::LogLevel;
 use super::readiness::Phase;
@@ -36,6 +37,8 @@ pub struct Desk<S: Service> {
     pub blocks_changed: Notify,
     pub watch: Watch,
     pub load: Load<S::Snapshot>,
+    /// Which files a reload may name.
+    pub confinement: Confinement,
     /// Where [`Asked::Drain`] goes.
     pub asked: mpsc::Sender<Asked>,
     /// One reload at a time.

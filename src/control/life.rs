@@ -3,6 +3,7 @@
 use super::admin::{self, Surface};
 use super::audit::{Target, Writer};
 use super::block_book::BlockBook;
+use super::confinement::{self, Confinement};
 use super::ctl::{self, Opened};
 use super::desk::Desk;
 use super::drain::{Drain, Outcome, drain};
@@ -96,11 +97,18 @@ fn run_with<S: Service>(
     start: impl FnOnce(Arc<S::Snapshot>, Arc<AuditQueue>, Blocks, Given<'_>) -> Result<S, StartFailure>,
     signals: impl FnOnce(&mpsc::Sender<Asked>) -> io::Result<()>,
 ) -> u8 {
+    // Before there are threads; whoever starts programs has been split off. What serves within another program, as the
+    // demonstration does, leaves that as it is.
+    let (confinement, told) = match options.succession {
+        Some(_) => Confinement::enter(&config),
+        None => Default::default(),
+    };
     let (log, level) = match logging::start(&config.log) {
         Ok(started) => started,
         Err(error) => return lacks("a thread for the log", &error).tell(),
     };
-    let code = match serve(config, options, (load, level), start, signals) {
+    confinement::tell(&told);
+    let code = match serve(config, options, (load, level, confinement), start, signals) {
         Ok(exit) => exit.code(),
         Err(failure) => {
             log.flush(limits::LOG_END_TIME_MAX);
@@ -125,7 +133,7 @@ fn lacks(what: &str, error: &io::Error) -> StartFailure {
 fn serve<S: Service>(
     config: Config,
     options: Options,
-    (load, log): (Load<S::Snapshot>, LogLevel),
+    (load, log, confinement): (Load<S::Snapshot>, LogLevel, Confinement),
     start: impl FnOnce(Arc<S::Snapshot>, Arc<AuditQueue>, Blocks, Given<'_>) -> Result<S, StartFailure>,
     signals: impl FnOnce(&mpsc::Sender<Asked>) -> io::Result<()>,
 ) -> Result<Exit, StartFailure> {
@@ -172,6 +180,7 @@ fn serve<S: Service>(
         blocks_changed: Notify::default(),
         watch,
         load,
+        confinement,
         asked,
         reloading: tokio::sync::Mutex::default(),
         reload_is_waiting: AtomicBool::default(),

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`life`] | start order, what signals do, stop order |
 //! | [`drain`] | when to stop accepting, when to give up |
+//! | [`confinement`] | what the process may still read and write |
 //! | [`handover`] | a new program takes over |
 //! | [`desk`] | what can be asked of a running process |
 //! | [`reload`] | the next configuration, checked whole before it replaces the present one |
@@ -30,6 +31,7 @@ mod audit;
 mod block_book;
 mod block_ends;
 mod clients;
+mod confinement;
 pub mod ctl;
 mod desk;
 mod drain;

@@ -105,6 +105,11 @@ impl<S: Service> Desk<S> {
             return Err(in_lines(&fifos));
         }
         let mut faults = frozen(&old.config, config);
+        let out_of_reach = self.confinement.faults(config);
+        if !out_of_reach.is_empty() {
+            faults.extend(out_of_reach);
+            return Err(in_lines(&faults));
+        }
         let target = new_target(&old.config, config).unwrap_or_else(|fault| {
             faults.push(fault);
             None

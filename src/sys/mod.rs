@@ -33,6 +33,7 @@ mod passing;
 mod reactor;
 mod remote;
 mod runtime;
+mod sandbox;
 #[cfg(test)]
 pub mod scripted;
 mod socket;
@@ -54,6 +55,7 @@ pub use passing::{DESCRIPTORS_MAX, inherited_socket, receive_with, send_with};
 pub use reactor::Reactor;
 pub use remote::{Remote, Woken};
 pub use runtime::Runtime;
+pub use sandbox::{Confined, Reach, confine, give_up_files};
 pub use socket::{Address, Interest, Socket};
 pub use steering::steer_by_cpu;
 pub use timers::Sleep;

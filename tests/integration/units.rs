@@ -39,10 +39,15 @@ fn under_the_units_system_call_filter_clients_are_served_files_reloaded_and_a_ne
     let world = World::new();
     let backend = Backend::tcp(echo());
     let config = ConfigText::new(&backend.server).admin().runtime("state_dir = \"state\"").write(world.path());
+    let lacks_landlock = |server: &Server| server.process.stderr.text().contains("not confined");
+    let unfiltered = Server::start(world.path(), &config);
+    let kernel_lacks_landlock = lacks_landlock(&unfiltered);
+    unfiltered.stop();
     let mut command = Command::new("python3");
     command.current_dir(world.path()).env_remove("NOTIFY_SOCKET").arg(here("tests/integration/units/filtered.py"));
     command.arg(here("systemd/countersign.service")).arg(binary()).args(["run", "-c"]).arg(config);
     let mut server = Server::from_command(world.path(), &mut command);
+    assert_eq!(lacks_landlock(&server), kernel_lacks_landlock, "the filter lets Landlock through");
     let tls = ClientSpec::new(&world.pki).build();
     let address = server.address();
     let visit = || Client::connect(&tls, SERVER_NAME, address).echo(b"under the filter").unwrap();

@@ -45,6 +45,7 @@ fn desk(config: Config, faults: &Faults) -> (Desk<Scripted>, mpsc::Receiver<Aske
         faults => Err(faults),
     });
     let desk = Desk {
+        confinement: Default::default(),
         state: Arc::new(State::new(fixture::generation(Arc::clone(&config), counters), Some(Arc::clone(&queue)))),
         service: Arc::new(Scripted::with_connections(3)),
         writer: Writer::start(None, queue, Arc::default()).unwrap(),
