@@ -174,7 +174,7 @@ fn an_idle_herd_leaves_spread_over_the_time_and_who_talks_stays() {
     const HERD: usize = 40;
     let world = World::new();
     let backend = Backend::tcp(echo());
-    let mut server = world.serve(&ConfigText::new(&backend.server).replace_runtime("drain_timeout = \"8s\""));
+    let mut server = world.serve(&ConfigText::new(&backend.server).replace_runtime("drain_timeout = \"15s\""));
     let config = ClientSpec::new(&world.pki).build();
     let open = |_| {
         let mut client = Client::connect(&config, SERVER_NAME, server.address());
