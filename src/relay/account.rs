@@ -78,9 +78,10 @@ impl Account {
         self.record.client
     }
 
-    /// What a balancer in front of us says of its client.
+    /// What a balancer in front of us says of its client. HAProxy writes IPv4 in the form of IPv6 where one end is IPv6;
+    /// a client has one name in the audit all the same.
     pub fn proxied(&mut self, source: SocketAddr, destination: Option<SocketAddr>) {
-        self.record.client = source;
+        self.record.client = SocketAddr::new(source.ip().to_canonical(), source.port());
         self.destination = destination;
     }
 

@@ -123,13 +123,17 @@ fn a_header_in_one_segment_with_the_hello_with_tlvs_and_checksum_is_taken() {
     let v6 = b"PROXY TCP6 2001:db8::7 2001:db8::10 51234 443\r\n".to_vec();
     let v6_origin: SocketAddr = "[2001:db8::7]:51234".parse().unwrap();
     let origin: SocketAddr = ORIGIN.parse().unwrap();
-    let headers = [(v2_with(&tlvs), origin), (v2_with_checksum(), origin), (v6, v6_origin)];
+    // IPv4 in the form of IPv6, as HAProxy writes where one end is IPv6: passed on like that, told by its own name.
+    let mixed = b"PROXY TCP6 ::ffff:203.0.113.8 2001:db8::10 51235 443\r\n".to_vec();
+    let mixed_origin: SocketAddr = "[::ffff:203.0.113.8]:51235".parse().unwrap();
+    let headers = [(v2_with(&tlvs), origin), (v2_with_checksum(), origin), (v6, v6_origin), (mixed, mixed_origin)];
     for (index, (header, source)) in headers.into_iter().enumerate() {
         let mut client = greet(&world, &server, &header);
         client.handshake().unwrap();
         client.send(b"payload").unwrap();
         assert_eq!(HeaderV2::read(&backend.wait_bytes(index, 28)).unwrap().0.source, source);
-        let line = server.wait_audit(|line| line["event"] == "accepted" && line["client"] == source.to_string());
+        let told = SocketAddr::new(source.ip().to_canonical(), source.port()).to_string();
+        let line = server.wait_audit(|line| line["event"] == "accepted" && line["client"] == told);
         assert_eq!(line["reason"], "ok", "{line}");
     }
 }
