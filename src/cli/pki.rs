@@ -84,7 +84,7 @@ struct InitArgs {
 struct Issuing {
     #[command(flatten)]
     place: Place,
-    /// Write STEM.pem and STEM.key [default: in DIR, by the name]
+    /// Write STEM.pem and STEM.key [default: in DIR, `server` or the client's name]
     #[arg(long, value_name = "STEM")]
     out: Option<PathBuf>,
     /// Days of validity, at most those of the CA
