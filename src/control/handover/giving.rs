@@ -21,6 +21,9 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 use zeroize::Zeroizing;
 
+/// What is said of a new process that did not get as far.
+const ENDED: &str = "the new process ended before it served; its own words are in the log";
+
 /// A new process that serves and waits for the word to go on alone. Dropped without it, it is ended.
 pub struct Heir {
     channel: Channel,
@@ -122,7 +125,9 @@ impl Heir {
                     return Err(String::from_utf8_lossy(&frame.bytes).into_owned());
                 }
                 Ok(Some(_)) => {}
-                Ok(None) => return Err("the new process ended before it served".to_owned()),
+                Ok(None) => return Err(ENDED.to_owned()),
+                // So it looks where it ended without reading what was sent to it.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Err(ENDED.to_owned()),
                 Err(error) => return Err(went("the new process did not come up in time", &error)),
             }
         }
