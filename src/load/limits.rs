@@ -92,6 +92,9 @@ pub const COMPARE_IDLE_SLICES_MAX: u32 = 3;
 pub const COMPARE_SAMPLED: std::ops::RangeInclusive<f64> = 0.93..=1.07;
 /// How often a slice that was disturbed is repeated, each time twice as long, before it is taken as it is.
 pub const COMPARE_REPEATS: u32 = 3;
+/// How often where nothing at all was finished, and how long such a slice becomes.
+pub const COMPARE_REPEATS_EMPTY: u32 = 7;
+pub const COMPARE_REPEAT_MAX: Duration = Duration::from_secs(10);
 /// Before each slice is measured.
 pub const COMPARE_WARMUP: Duration = Duration::from_millis(200);
 /// A program under test has to listen within this time.

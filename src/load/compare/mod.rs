@@ -203,8 +203,11 @@ impl<'a> Course<'a> {
     /// A slice as good as can be had.
     fn undisturbed(&self, scenario: &Scenario, runner: &Runner) -> Result<Option<Slice>, Refusal> {
         let mut last = None;
-        for attempt in 0..=limits::COMPARE_REPEATS {
-            let length = self.args.slice * 2u32.pow(attempt);
+        for attempt in 0..=limits::COMPARE_REPEATS_EMPTY {
+            if attempt > limits::COMPARE_REPEATS && last.is_some() {
+                break;
+            }
+            let length = (self.args.slice * 2u32.pow(attempt)).min(self.args.slice.max(limits::COMPARE_REPEAT_MAX));
             let cut = Cut { length, cpus: self.generator_cpus.clone() };
             match slice::run(scenario, &runner.plan, &runner.family, &cut, &self.stop)? {
                 Attempt::Good(slice) => return Ok(Some(slice)),
