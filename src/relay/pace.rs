@@ -1,4 +1,4 @@
-//! When a handshake's next step may run. A step costs up to half a millisecond of a core, so each turn of the loop has room
+//! When a handshake's next step may run. A step costs up to a quarter of a millisecond of a core, so each turn of the loop has room
 //! for a few: the rest wait for a later turn, in which the traffic of open connections comes first, then resumptions,
 //! then full handshakes, each kind in the order in which it came. Some of each kind run in every turn: nobody starves.
 
