@@ -11,6 +11,7 @@ mod backends;
 mod blocks;
 mod check;
 mod clients;
+mod clock;
 mod confinement;
 mod ctl;
 mod deadlines;
