@@ -127,6 +127,9 @@ pub struct RunArgs {
     /// The server's control group (v2), in place of --pid: its directory below /sys/fs/cgroup. User and system time are exact there
     #[arg(long, value_name = "DIR", conflicts_with = "pid")]
     pub cgroup: Option<PathBuf>,
+    /// The admin address of a Countersign under measurement: reports by which path the bytes went, user space, ktls or splice
+    #[arg(long, value_name = "HOST:PORT")]
+    pub metrics: Option<String>,
     #[command(flatten)]
     pub output: OutputArgs,
 }

@@ -112,3 +112,7 @@ pub const MIX_WAIT_MAX: Duration = Duration::from_secs(60);
 pub const MIX_PARTS_MAX: usize = 32;
 /// Clients of a scenario that does not say.
 pub const MIX_CONNECTIONS_DEFAULT: usize = 64;
+
+/// How long the server's `/metrics` may take, and how long the page may be.
+pub const METRICS_PATIENCE: Duration = Duration::from_secs(5);
+pub const METRICS_BYTES_MAX: u64 = 16 << 20;

@@ -31,6 +31,7 @@ pub mod mix;
 pub mod net;
 pub mod pace;
 pub mod page;
+pub mod paths;
 pub mod pki;
 pub mod probe;
 pub mod process;

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::load::connection::Negotiated;
 use crate::load::drive::LoopKind;
 use crate::load::latency::{Point, Summary};
+use crate::load::paths::Paths;
 use crate::load::process::{Memory, ThreadUse, Usage};
 use crate::load::run::Publish;
 use crate::load::{page, units};
@@ -46,6 +47,9 @@ pub struct Report {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub clients: Vec<ClientKind>,
     pub server: Option<Server>,
+    /// By which path the server moved bytes during the run, warm-up included: `--metrics`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paths: Option<Paths>,
     pub harness: Harness,
     /// What to know before believing the figures.
     pub notes: Vec<String>,
@@ -240,6 +244,9 @@ impl Report {
         if let Some(server) = &self.server {
             server.rows(table, self.operation);
         }
+        if let Some(paths) = self.paths {
+            table.line("path", &paths.words());
+        }
         let own = &self.harness;
         let per = own
             .cpu_us_per_operation
@@ -359,6 +366,7 @@ mod tests {
                 memory_after: Memory::default(),
                 memory_per_connection: None,
             }),
+            paths: Some(Paths { user: 1, ktls: 0, splice: 3 }),
             harness: Harness {
                 cpu_seconds: 0.2,
                 cpu_us_per_operation: Some(200.0),
@@ -373,9 +381,14 @@ mod tests {
     #[test]
     fn the_table_tells_the_cost_the_errors_and_the_notes() {
         let table = report().table();
-        for part in
-            ["400 µs of CPU", "user 300, system 100", "alert:unknown_ca", "something to know", "1,000 handshakes"]
-        {
+        for part in [
+            "400 µs of CPU",
+            "user 300, system 100",
+            "alert:unknown_ca",
+            "something to know",
+            "1,000 handshakes",
+            "splice 75.0 %",
+        ] {
             assert!(table.contains(part), "{part} not in:\n{table}");
         }
     }

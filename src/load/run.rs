@@ -14,6 +14,7 @@ use crate::load::handshake::{Handshakes, Kind};
 use crate::load::idle::Idle;
 use crate::load::mix::{self, file};
 use crate::load::pace::Stop;
+use crate::load::paths::Paths;
 use crate::load::pki::Pki;
 use crate::load::probe::{self, Findings};
 use crate::load::process::{Family, Machine, Sample};
@@ -144,9 +145,16 @@ impl Setup {
         let stop = Stop::default();
         signal::stop_at_interrupt(&stop)?;
         let mut watcher = Watcher::new(&self);
+        let paths = self.run.metrics.as_deref().map(Paths::ask).transpose()?;
         let outcome = drive::run(scenario, &self.plan, &self.bounds, &stop, &mut watcher)?;
         watcher.finish();
-        let report = summary::report(&self, &outcome, &watcher.seen);
+        let mut report = summary::report(&self, &outcome, &watcher.seen);
+        if let (Some(before), Some(address)) = (paths, &self.run.metrics) {
+            match Paths::ask(address) {
+                Ok(after) => report.paths = Some(after.since(before)),
+                Err(refusal) => report.notes.push(refusal.to_string()),
+            }
+        }
         publish(&report, &self.run.output)?;
         Ok(code(&outcome, self.bounds.loop_kind))
     }

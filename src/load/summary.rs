@@ -69,6 +69,7 @@ pub fn report(setup: &Setup, outcome: &Outcome, seen: &Observations) -> Report {
         start_lag_us: if matches!(bounds.loop_kind, LoopKind::Open(_)) { tally.start_lag.summary() } else { None },
         clients: tally.classes.iter().map(|(name, class)| kind(name, class)).collect(),
         server: server(setup, tally, operations, seen),
+        paths: None,
         notes: notes(setup, outcome, &harness, seen),
         harness,
     }
