@@ -7,7 +7,7 @@ use crate::world::World;
 use crate::world::backend::{Backend, Conversation, End, Script, echo, swallow};
 use crate::world::client::{ClientSpec, Ending, TLS12, TLS13};
 use crate::world::config::ConfigText;
-use crate::world::process::needs;
+use crate::world::process::{needs, run};
 use crate::world::server::{Server, command};
 use crate::world::wait::{SOON, until};
 use std::process::Command;
@@ -65,6 +65,31 @@ fn the_audit_and_the_metrics_tell_the_path() {
         }
     }
     assert_eq!(server.stop(), 0);
+}
+
+#[test]
+fn require_serves_where_the_kernel_does_it_all_and_else_exits_71_with_what_to_do() {
+    let world = World::new();
+    let backend = Backend::tcp(echo());
+    let config = ConfigText::new(&backend.server).runtime("ktls = \"require\"");
+    let path = config.write(world.path());
+    let check = run(command(world.path()).args(["check", "-c"]).arg(&path));
+    if check.text().contains("not yet supported") {
+        println!("skipped: ktls = \"require\" is not yet supported");
+        return;
+    }
+    if path_of(Version::Tls13).as_deref() == Some("splice") {
+        assert_eq!(world.serve(&config).stop(), 0);
+        return;
+    }
+    assert!(check.text().contains("kernel TLS"), "{}", check.text());
+    if std::path::Path::new("/sys/module/tls").exists() && path_of(Version::Tls13).is_none() {
+        println!("skipped: nobody says what this kernel does");
+        return;
+    }
+    let output = run(command(world.path()).args(["run", "-c"]).arg(&path));
+    assert_eq!(output.code, Some(71), "{}", output.text());
+    assert!(["modprobe tls", "6.14"].iter().any(|help| output.stderr.contains(help)), "{}", output.text());
 }
 
 #[test]

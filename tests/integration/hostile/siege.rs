@@ -307,7 +307,7 @@ impl Probe {
                 latencies.push(start.elapsed());
                 client.close_notify();
                 count.fetch_add(1, Ordering::SeqCst);
-                std::thread::sleep(PROBE_EVERY);
+                std::thread::sleep(PROBE_EVERY * slowness());
             }
             latencies
         });
