@@ -6,6 +6,7 @@ mod page;
 
 use super::state::{Generation, State, VERSION};
 use super::text::moment;
+use crate::worker::{Engine, kernel_tls};
 use gather::{backends, config_status, expiries, handshakes, identities, listeners, refusals, sites, totals, workers};
 use serde::Serialize;
 use std::fmt::{self, Write};
@@ -31,6 +32,8 @@ pub struct Status<'a> {
     sites: Vec<SiteStatus<'a>>,
     backends: Vec<BackendStatus<'a>>,
     workers: Vec<WorkerStatus>,
+    /// What the kernel's TLS is trusted with, or why it is not used.
+    kernel_tls: String,
     /// How many there are.
     blocks: usize,
     totals: Totals,
@@ -181,6 +184,10 @@ impl<'a> Status<'a> {
             sites: sites(generation),
             backends: backends(generation),
             workers: workers(state, generation, now),
+            kernel_tls: match generation.engine {
+                Engine::Epoll => "not used over epoll".to_owned(),
+                Engine::IoUring => kernel_tls(generation.config.runtime.ktls),
+            },
             blocks: state.blocks(),
             totals,
             handshakes: handshakes(generation),
@@ -243,6 +250,7 @@ impl<'a> Status<'a> {
         let (workers, totals) = (self.workers.len(), &self.totals);
         let busy = self.workers.iter().map(|worker| worker.busy_ratio).sum::<f64>() / workers.max(1) as f64 * 100.0;
         writeln!(out, "{workers} workers over {}, {busy:.0} % busy; {} blocks", self.engine, self.blocks)?;
+        writeln!(out, "kernel TLS: {}", self.kernel_tls)?;
         let Totals { connections_total, handshakes_total, handshake_failures_total, audit_dropped_total, .. } = totals;
         writeln!(
             out,

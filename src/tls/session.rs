@@ -1,6 +1,7 @@
 //! One connection's TLS, from the first byte to the last, without I/O.
 
 mod ahead;
+mod leaving;
 
 pub use ahead::Cost;
 
@@ -8,7 +9,6 @@ use super::Environment;
 use super::established::{self, Established};
 use super::failure::{Failure, Stage, alert_in, alert_of, detail_of, plaintext_alert, reason_of};
 use super::hello::{Greeting, Hello};
-use super::kernel::{self, Bulk, Departed, Stay};
 use super::quota::{Quota, QuotaPlace};
 use super::records::{self, Drive, WriteError};
 use super::scope::{self, Handshake, Proof};
@@ -22,7 +22,6 @@ use rustls_pki_types::UnixTime;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
 
 /// A Finished that is not what it must be (RFC 8446 section 4.4.4).
 const DECRYPT_ERROR: u8 = 51;
@@ -164,37 +163,6 @@ impl Session {
             Phase::Greeted(..) => true,
             Phase::Running(running) => !running.carry.is_empty(),
             Phase::Ended => false,
-        }
-    }
-
-    /// How many bytes may be read now without reading past the record that is begun; `None` where it does not matter. It
-    /// matters in handshakes after which the kernel may take over: nothing behind them may be in user space then.
-    pub fn wants_exactly(&self) -> Option<usize> {
-        self.running().filter(|running| running.site.may_leave()).map(|running| records::exactly(&running.carry))
-    }
-
-    /// Whether this session's keys may be given to the kernel at all.
-    pub fn may_leave(&self) -> bool {
-        self.running().is_some_and(|running| running.site.may_leave() && running.established.is_some())
-    }
-
-    /// Whether they can be now: version (1.3 or not) and cipher, for the kernel to judge.
-    pub fn leaving(&self) -> Result<(bool, Bulk), Stay> {
-        let Some(running) = self.running() else { return Err(Stay::Ended) };
-        if running.peer_closed || running.close_sent {
-            return Err(Stay::Ended);
-        }
-        if !running.carry.is_empty() || running.tls.wants_write() {
-            return Err(Stay::Leftover);
-        }
-        kernel::suite_of(&running.tls).ok_or(Stay::Suite)
-    }
-
-    /// Takes the keys out, after [`Session::leaving`] said yes. On an error the session is lost.
-    pub fn into_kernel(self, now: Instant) -> Result<Departed, Box<Failure>> {
-        match self.phase {
-            Phase::Running(running) if running.carry.is_empty() => kernel::depart(running.tls, now),
-            _ => Err(ended()),
         }
     }
 

@@ -32,6 +32,7 @@ pub use audit_queue::AuditQueue;
 pub use counters::Counters;
 pub use engine::Engine;
 pub use gauges::Pause;
+pub use kernel_path::words as kernel_tls;
 pub use pool::{Inheritance, Pool};
 pub use seen::{Sighting, Sightings};
 pub use sessions::{Presence, Question, Session};

@@ -6,6 +6,7 @@ use super::binding::{Bound, Sources, bind};
 use super::counters::Counters;
 use super::engine::Engine;
 use super::gauges::Gauges;
+use super::kernel_path;
 use super::seen::Sightings;
 use super::sessions::{Presence, Question};
 use super::snapshot::Snapshot;
@@ -93,6 +94,7 @@ impl Pool {
         let config = snapshot.config().clone();
         let cpus = choose_cpus(&config)?;
         let engine = Engine::choose(config.runtime.engine, cpus.len())?;
+        kernel_path::look(config.runtime.ktls, engine)?;
         let Inheritance { sockets: inherited, chains: known_chains, passed } = inheritance;
         let sources = Sources { known: &[], inherited, passed: &passed };
         let Bound { mut sockets, addresses } = bind(&config.listeners, sources, cpus.len())?;
@@ -375,6 +377,12 @@ fn gauges(config: &Config, old: &[Listener], known: &[Arc<Gauges>]) -> Vec<Arc<G
     let share = config.listeners.len().max(1) as u64;
     let descriptors = sys::limits::descriptor_limit().saturating_sub(limits::DESCRIPTORS_RESERVED);
     let by_memory = sys::limits::memory_limit() / 2 / limits::CONNECTION_BYTES;
+    // On the kernel path the workers' pipes need some too; they get half of all at most.
+    let pipes = match kernel_path::is_used(config.runtime.ktls) {
+        true => 2 * limits::PIPES_USED_MAX as u64 * affinity::allowed_cpus().len() as u64,
+        false => 0,
+    };
+    let descriptors = descriptors.saturating_sub(pipes).max(descriptors / 2);
     let auto = u32::try_from((descriptors / 2).min(by_memory) / share).unwrap_or(u32::MAX).max(1);
     let gauge = |listener: &Listener| {
         let (connections, handshakes) =

@@ -20,6 +20,8 @@ pub enum StartError {
     Unfit { listener: String, name: String, problem: String },
     /// The machine lacks something.
     Missing(Missing),
+    /// `ktls = "require"`, and the kernel does not do all of it.
+    KernelTls { found: String, advice: &'static str },
     /// The configuration names CPUs that this process may not use.
     Cpus { wanted: usize, allowed: Vec<usize> },
     /// Anything else: threads, descriptors.
@@ -36,7 +38,7 @@ impl StartError {
                 io::ErrorKind::AddrNotAvailable => 78,
                 _ => 71,
             },
-            StartError::Missing(_) => 71,
+            StartError::Missing(_) | StartError::KernelTls { .. } => 71,
             StartError::Cpus { .. } | StartError::NotPassed { .. } | StartError::Unfit { .. } => 78,
             StartError::Internal { .. } => 70,
         }
@@ -89,6 +91,9 @@ impl fmt::Display for StartError {
                 write!(f, "listener {listener:?} cannot accept on what systemd passed as {name:?}: it {problem}")
             }
             StartError::Missing(missing) => missing.fmt(f),
+            StartError::KernelTls { found, advice } => {
+                write!(f, "runtime.ktls = \"require\" asks for more than this kernel does ({found}); {advice}")
+            }
             StartError::Cpus { wanted, allowed } => write!(
                 f,
                 "runtime.cpus names CPU {wanted}, which this process may not use; allowed are {allowed:?} (taskset, \
