@@ -6,6 +6,7 @@ use crate::world::backend::{Backend, echo};
 use crate::world::client::{Client, ClientSpec};
 use crate::world::config::ConfigText;
 use crate::world::pki::{Ca, LeafSpec, SERVER_NAME};
+use crate::world::server::Server;
 use crate::world::wait::{SOON, until};
 use serde_json::Value;
 use std::net::TcpStream;
@@ -88,4 +89,36 @@ fn a_flood_of_refusals_is_summed_up_and_each_line_says_what_to_do() {
     assert!(until(SOON, || !refusals().is_empty()), "{}", server.process.stderr.text());
     let lines = refusals();
     assert!(lines.iter().all(|line| line.contains("give the client its certificate")), "{:?}", lines.first());
+}
+
+#[test]
+fn a_log_that_nobody_reads_holds_up_no_client_and_not_the_end() {
+    let world = World::new();
+    let backend = Backend::tcp(echo());
+    let config = config(&backend, "text").admin().write(world.path());
+    let unread = world.write("unread", "");
+    // Whoever reads the log stops after its first line, and keeps it open.
+    let script = format!(
+        "exec 3>&2; {{ '{}' run -c '{}' 2>&1 >/dev/null & echo $! >pid; wait $!; }} | \
+         {{ read -r line; echo \"$line\" >&3; while [ -e unread ]; do sleep 0.1; done; }}",
+        crate::world::server::binary().display(),
+        config.display()
+    );
+    let mut shell = std::process::Command::new("sh");
+    let server = Server::from_command(world.path(), shell.current_dir(world.path()).args(["-c", &script]));
+    // More than a pipe holds.
+    let why = "w".repeat(480);
+    for number in 0..180 {
+        server.ctl_done(&["block", "--identity", &format!("cn:nobody-{number}"), "--why", &why]);
+    }
+    for _ in 0..20 {
+        assert!(ClientSpec::anonymous(&world.pki).connect(server.address()).echo(b"x").is_err());
+        ClientSpec::new(&world.pki).connect(server.address()).echo(b"x").unwrap();
+    }
+    server.ctl_done(&["status"]);
+    let pid = std::fs::read_to_string(world.path().join("pid")).unwrap();
+    assert!(std::process::Command::new("kill").args(["-TERM", pid.trim()]).status().unwrap().success(), "it is gone");
+    let place = std::path::Path::new("/proc").join(pid.trim());
+    assert!(until(SOON, || !place.exists()), "it waits for its log");
+    std::fs::remove_file(unread).unwrap();
 }
