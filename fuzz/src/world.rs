@@ -105,7 +105,15 @@ impl World {
             let (policy, _) = Policy::load(site, &config.listeners[0], 1, unix(NOW), &mut loader)
                 .unwrap_or_else(|faults| panic!("{faults:?}"));
             let ticket_keys = Some(keys.clone());
-            let source = SiteSource { index, site, policy, ticket_keys, tickets: &config.tickets, now: unix(NOW) };
+            let source = SiteSource {
+                index,
+                site,
+                policy,
+                ticket_keys,
+                tickets: &config.tickets,
+                now: unix(NOW),
+                may_leave: false,
+            };
             Site::load(&source).unwrap_or_else(|faults| panic!("{faults:?}")).0
         };
         let table = Arc::new(SiteTable::new((0..config.sites.len()).map(site).collect()));
