@@ -109,7 +109,7 @@ fn a_seed_repeats_itself() {
 /// that were given in another order than they have.
 #[test]
 fn what_seeds_have_found_stays_mended() {
-    for seed in [1_070_865, 1_296_552, 1_173_145, 1_217_350, 1_286_964, 1_478_102] {
+    for seed in [1_070_865, 1_296_552, 1_173_145, 1_217_350, 1_286_964, 1_478_102, 1_648_125] {
         assert_eq!(runner::check(seed, |_| ()).1, Vec::<String>::new(), "seed {seed}");
     }
 }
