@@ -4,7 +4,7 @@ mod places;
 
 use super::exit;
 use crate::config::{Config, Examined, Fault, FaultKind};
-use crate::worker::Snapshot;
+use crate::worker::{Snapshot, kernel_tls, kernel_tls_lack};
 use clap::Args;
 use rustls_pki_types::UnixTime;
 use serde_json::{Value, json};
@@ -44,10 +44,18 @@ fn with_files(examined: Examined) -> Examined {
         let loaded = Snapshot::load(&Arc::new(config.clone()), 0, UnixTime::now());
         found.extend(loaded.map_or_else(|faults| faults, |(_, warnings)| warnings));
         found.extend(places::faults(config));
+        found.extend(kernel_tls_warning(config));
     }
     let mut said = HashSet::new();
     found.retain(|fault| said.insert(fault.to_string()));
     Examined { config, found }
+}
+
+/// A run would not start here; but the configuration may be meant for another machine.
+fn kernel_tls_warning(config: &Config) -> Option<Fault> {
+    let (found, advice) = kernel_tls_lack(config.runtime.ktls)?;
+    let message = format!("asks for more kernel TLS than this machine does ({found}): a run would exit 71 here");
+    Some(config.locate(Fault::warning("runtime.ktls", &message, advice)))
 }
 
 /// 0 without faults; the code of permission only where nothing else is wrong.
@@ -68,6 +76,7 @@ fn in_text(config: Option<&Config>, found: &[Fault]) -> String {
     if let Some(config) = config.filter(|_| exit_code(found) == exit::OK) {
         let (listeners, sites, backends) = (config.listeners.len(), config.sites.len(), config.backends.len());
         let counts = [(listeners, "listener"), (sites, "site"), (backends, "backend")].map(count);
+        text.push_str(&format!("kernel TLS: {}\n", kernel_tls(config.runtime.ktls)));
         text.push_str(&format!("ok: {}\n", counts.join(", ")));
     }
     text
@@ -85,7 +94,11 @@ fn in_json(config: Option<&Config>, found: &[Fault]) -> String {
     let counts = config.filter(|_| ok).map(|config| {
         json!({ "listeners": config.listeners.len(), "sites": config.sites.len(), "backends": config.backends.len() })
     });
-    format!("{}\n", json!({ "ok": ok, "faults": of_kind(false), "warnings": of_kind(true), "counts": counts }))
+    let kernel_tls = config.filter(|_| ok).map(|config| kernel_tls(config.runtime.ktls));
+    let (faults, warnings) = (of_kind(false), of_kind(true));
+    let report =
+        json!({ "ok": ok, "faults": faults, "warnings": warnings, "counts": counts, "kernel_tls": kernel_tls });
+    format!("{report}\n")
 }
 
 fn fault_in_json(fault: &Fault) -> Value {
@@ -127,7 +140,10 @@ mod tests {
     #[test]
     fn a_sound_configuration_ends_with_its_counts() {
         let Examined { config, found } = examine(LEAST);
-        assert_eq!(in_text(config.as_ref(), &found), "ok: 1 listener, 1 site, 1 backend\n");
+        let text = in_text(config.as_ref(), &found);
+        let lines: Vec<_> = text.lines().collect();
+        assert!(lines[0].starts_with("kernel TLS: kernel "), "{text}");
+        assert_eq!(lines[1..], ["ok: 1 listener, 1 site, 1 backend"]);
         assert_eq!(exit_code(&found), exit::OK);
     }
 

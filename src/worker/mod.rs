@@ -32,7 +32,7 @@ pub use audit_queue::AuditQueue;
 pub use counters::Counters;
 pub use engine::Engine;
 pub use gauges::Pause;
-pub use kernel_path::words as kernel_tls;
+pub use kernel_path::{lack as kernel_tls_lack, words as kernel_tls};
 pub use pool::{Inheritance, Pool};
 pub use seen::{Sighting, Sightings};
 pub use sessions::{Presence, Question, Session};

@@ -74,7 +74,6 @@ fn what_is_promised_but_not_built_is_refused_and_never_ignored() {
     let plain = || ConfigText::new("127.0.0.1:9");
     let cases = [
         ("protocol", plain().site("protocol = \"http\"")),
-        ("ktls", plain().runtime("ktls = \"require\"")),
         ("watch", plain().runtime("watch = \"5s\"")),
         ("state_dir", plain().runtime("state_dir = \"state\"")),
     ];

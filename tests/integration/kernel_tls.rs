@@ -74,10 +74,6 @@ fn require_serves_where_the_kernel_does_it_all_and_else_exits_71_with_what_to_do
     let config = ConfigText::new(&backend.server).runtime("ktls = \"require\"");
     let path = config.write(world.path());
     let check = run(command(world.path()).args(["check", "-c"]).arg(&path));
-    if check.text().contains("not yet supported") {
-        println!("skipped: ktls = \"require\" is not yet supported");
-        return;
-    }
     if path_of(Version::Tls13).as_deref() == Some("splice") {
         assert_eq!(world.serve(&config).stop(), 0);
         return;

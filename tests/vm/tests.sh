@@ -3,7 +3,7 @@
 # own tests over again. VM_TESTS on the kernel's command line names tests to run in place of these, VM_MIB says how much the
 # tests of integrity move each way.
 export COUNTERSIGN_BIN=/usr/bin/countersign
-export COUNTERSIGN_TEST_SLOWNESS=8 COUNTERSIGN_TEST_KTLS=auto COUNTERSIGN_TEST_KERNEL_PATH=1
+export COUNTERSIGN_TEST_SLOWNESS=8 COUNTERSIGN_TEST_KTLS=auto
 case $(cat /kernel-name) in
     # Cannot change keys: TLS 1.3 stays in user space.
     release) export COUNTERSIGN_TEST_PATHS=1.2=splice,1.3=user ;;
