@@ -70,6 +70,12 @@ impl Default for Tickets {
 /// `listener.tcp_keepalive`.
 pub(super) const TCP_KEEPALIVE: Duration = MINUTE;
 
+impl Default for KernelPath {
+    fn default() -> KernelPath {
+        KernelPath { ktls: Directions::Auto, splice: Splice::Auto }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Limits {
         Limits {

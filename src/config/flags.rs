@@ -139,6 +139,7 @@ fn listener(addresses: Vec<ListenAddress>) -> Listener {
         addresses,
         accept_proxy_from: Vec::new(),
         tcp_keepalive: defaults::TCP_KEEPALIVE,
+        kernel: KernelPath::default(),
         limits: Limits::default(),
     }
 }

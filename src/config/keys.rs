@@ -11,7 +11,8 @@ pub(super) const LOG: Keys = ("log", &["level", "format"]);
 pub(super) const AUDIT: Keys = ("audit", &["path", "on_full"]);
 pub(super) const TICKETS: Keys =
     ("tickets", &["enabled", "rotate", "keep", "lifetime", "max_auth_age", "secret_files"]);
-pub(super) const LISTENER: Keys = ("listener", &["name", "address", "accept_proxy_from", "tcp_keepalive", "limits"]);
+pub(super) const LISTENER: Keys =
+    ("listener", &["name", "address", "accept_proxy_from", "tcp_keepalive", "ktls", "splice", "limits"]);
 pub(super) const LIMITS: Keys = (
     "listener.limits",
     &[

@@ -129,6 +129,7 @@ fn read_listener(table: &Table<'_>, lone: bool) -> Listener {
         addresses: Vec::new(),
         accept_proxy_from: Vec::new(),
         tcp_keepalive: defaults::TCP_KEEPALIVE,
+        kernel: KernelPath::default(),
         limits: Limits::default(),
     };
     if let Some(value) = table.demand("address", "write address = [\"0.0.0.0:8443\", \"[::]:8443\"]") {
@@ -139,6 +140,13 @@ fn read_listener(table: &Table<'_>, lone: bool) -> Listener {
         value.texts(wanted)?.iter().map(|value| value.parse(wanted, net::network)).collect()
     });
     table.set(&mut listener.tcp_keepalive, "tcp_keepalive", |value| value.duration(Zero::Allowed));
+    table.set(&mut listener.kernel.ktls, "ktls", |value| {
+        let (both, auto) = (("both", Directions::Both), ("auto", Directions::Auto));
+        value.word(&[("off", Directions::Off), ("tx", Directions::Transmit), ("rx", Directions::Receive), both, auto])
+    });
+    table.set(&mut listener.kernel.splice, "splice", |value| {
+        value.word(&[("off", Splice::Off), ("on", Splice::On), ("auto", Splice::Auto)])
+    });
     if let Some(limits) = table.get("limits").and_then(|value| value.table(keys::LIMITS)) {
         listener.limits = read_limits(&limits);
     }

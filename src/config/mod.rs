@@ -154,6 +154,7 @@ fn read(root: &Table<'_>) -> Config {
     let sites = tables.iter().filter_map(|table| site::read(table, &listeners, &backends)).collect();
     let parts = together::Parts { listeners, backends, sites };
     together::check(root, &parts, admin.as_ref());
+    together::warn_of_kernel_tls(&runtime, &parts.listeners);
     pending::refuse(root);
     Config {
         file: None,

@@ -189,7 +189,37 @@ pub struct Listener {
     pub accept_proxy_from: Vec<ipnet::IpNet>,
     /// Zero: off.
     pub tcp_keepalive: Duration,
+    pub kernel: KernelPath,
     pub limits: Limits,
+}
+
+/// What the kernel may do for a listener's connections, within what `runtime.ktls` allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KernelPath {
+    pub ktls: Directions,
+    pub splice: Splice,
+}
+
+/// `listener.ktls`: which direction's keys the kernel gets. What it does not take stays in user space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Directions {
+    Off,
+    /// Those of what we send.
+    Transmit,
+    /// Those of what we receive.
+    Receive,
+    /// Both, or none.
+    Both,
+    /// What the kernel passed the trial for: both, or none.
+    Auto,
+}
+
+/// `listener.splice`: whether bytes under the kernel's keys go through pipes, or through user space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Splice {
+    Off,
+    On,
+    Auto,
 }
 
 /// `[listener.limits]`.

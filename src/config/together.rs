@@ -199,6 +199,32 @@ fn check_depths(parts: &Parts<'_>) {
     }
 }
 
+/// What a listener asks of the kernel, and what the process may give it. Both ways of the contradiction are harmless: `off`
+/// always wins, and "require" is about the machine, of which a listener may make no use.
+pub(super) fn warn_of_kernel_tls(runtime: &Runtime, listeners: &[Named<'_, Listener>]) {
+    for listener in listeners {
+        let KernelPath { ktls, splice } = listener.item.kernel;
+        let asks = !matches!(ktls, Directions::Off | Directions::Auto);
+        match (runtime.ktls, ktls) {
+            (Ktls::Off, _) if asks => listener.table.place_of("ktls").warn(
+                "has no effect beside runtime.ktls = \"off\": all bytes go through user space",
+                "write ktls = \"auto\" in [runtime], or leave this key out",
+            ),
+            (Ktls::Require, Directions::Off) => listener.table.place_of("ktls").warn(
+                "keeps this listener in user space, while runtime.ktls = \"require\" demands a kernel that could do it",
+                "write ktls = \"auto\" in [runtime], or leave this key out",
+            ),
+            _ => {}
+        }
+        if splice == Splice::On && (ktls == Directions::Off || (runtime.ktls == Ktls::Off && !asks)) {
+            listener.table.place_of("splice").warn(
+                "has no effect: only bytes whose keys the kernel has go through pipes",
+                "leave it out, or write ktls = \"auto\" here and in [runtime]",
+            );
+        }
+    }
+}
+
 fn warn_of_idle_parts(parts: &Parts<'_>) {
     let used = |index: usize, of: fn(&Site) -> usize| parts.sites.iter().any(|draft| of(&draft.site) == index);
     for (index, listener) in parts.listeners.iter().enumerate() {

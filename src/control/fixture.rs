@@ -62,6 +62,7 @@ fn listener(name: &str) -> Listener {
         addresses: vec![ListenAddress::Ip("127.0.0.1:0".parse().unwrap())],
         accept_proxy_from: Vec::new(),
         tcp_keepalive: Duration::from_secs(60),
+        kernel: KernelPath::default(),
         limits: Limits {
             connections: Some(1000),
             handshakes_in_flight: 2048,

@@ -10,7 +10,7 @@ use super::{Account, Entry, Host, Seat, Took, upstream};
 use crate::sys::{End, Socket};
 use crate::tls::Session;
 use crate::trust::Admission;
-use crate::wire::audit::{CloseReason, ConnectionId, ConnectionRecord, Event, Path};
+use crate::wire::audit::{CloseReason, ConnectionId, ConnectionRecord, Event};
 use std::cell::{OnceCell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -121,7 +121,7 @@ async fn serve_admitted<H: Host>(
         not_after,
         oldest: (!entry.limits.max_age.is_zero()).then(|| account.accepted_at() + entry.limits.max_age),
     };
-    let way = kernel::enter(host, (&client, &backend), session);
+    let way = kernel::enter(host, entry, (&client, &backend), session);
     no_fin.disarm();
     carry(host, live, account, (client, backend), (way, first, &deadlines)).await;
     drop(seat);
@@ -149,7 +149,7 @@ async fn carry<H: Host>(
             }
         }
         Way::Kernel(entered) => {
-            account.path(Path::Splice);
+            account.path(entered.path());
             host.accepted(account.record(Event::Accepted, None));
             let transfer = KernelTransfer::new(host, &account, (&client, &backend), *entered);
             // Boxed, so that connections in user space have no room for it.

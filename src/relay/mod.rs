@@ -50,6 +50,7 @@ pub struct Entry {
     pub name: Arc<str>,
     /// From whom a PROXY header is required and believed.
     pub accept_proxy_from: Vec<IpNet>,
+    pub kernel: config::KernelPath,
     pub limits: config::Limits,
     pub sites: Arc<SiteTable>,
     pub backends: Arc<[Backend]>,

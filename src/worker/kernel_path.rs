@@ -2,12 +2,17 @@
 
 use super::engine::Engine;
 use super::start_error::StartError;
-use crate::config::Ktls;
+use crate::config::{Directions, Ktls, Listener};
 use crate::sys::ktls;
 
 /// Whether keys may be given to the kernel.
 pub(super) fn is_used(wanted: Ktls) -> bool {
     wanted != Ktls::Off && ktls::trust().takes_any()
+}
+
+/// Whether a listener's connections may give keys to the kernel.
+pub(super) fn may_leave(wanted: Ktls, listener: &Listener) -> bool {
+    listener.kernel.ktls != Directions::Off && is_used(wanted)
 }
 
 /// What the operator is told: what the kernel's TLS is trusted with, or why it is not used.

@@ -52,7 +52,6 @@ impl Snapshot {
             faults.extend(found);
             None
         });
-        let may_leave = kernel_path::is_used(config.runtime.ktls);
         let (mut sites, mut policies, mut loader) = (Vec::new(), Vec::new(), Loader::new());
         for (index, site) in config.sites.iter().enumerate() {
             let listener = &config.listeners[site.listener];
@@ -69,6 +68,7 @@ impl Snapshot {
             };
             policies.push(policy.clone());
             let ticket_keys = tickets.clone();
+            let may_leave = kernel_path::may_leave(config.runtime.ktls, listener);
             let source = SiteSource { index, site, policy, ticket_keys, tickets: &config.tickets, now, may_leave };
             match Site::load(&source) {
                 Ok((site, unwise)) => {
@@ -158,6 +158,7 @@ fn entries(config: &Config, sites: &[Arc<Site>]) -> Vec<Arc<Entry>> {
             index,
             name: listener.name.clone(),
             accept_proxy_from: listener.accept_proxy_from.clone(),
+            kernel: listener.kernel,
             limits: listener.limits.clone(),
             sites: Arc::new(SiteTable::new(own.map(|(_, site)| site.clone()).collect())),
             backends: backends.clone(),

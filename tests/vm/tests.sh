@@ -9,6 +9,12 @@ case $(cat /kernel-name) in
     release) export COUNTERSIGN_TEST_PATHS=1.2=splice,1.3=user ;;
     *) export COUNTERSIGN_TEST_PATHS=1.2=splice,1.3=splice ;;
 esac
+# VM_MODE on the kernel's command line: what every listener says of the kernel path, and which way bytes go then.
+case $(sed -n 's/.*VM_MODE=\([a-z]*\).*/\1/p' /proc/cmdline) in
+    carried)
+        export COUNTERSIGN_TEST_LISTENER='splice = "off"'
+        COUNTERSIGN_TEST_PATHS=$(echo "$COUNTERSIGN_TEST_PATHS" | sed s/splice/ktls/g) ;;
+esac
 cd /tmp || exit 1
 mib=$(sed -n 's/.*VM_MIB=\([0-9]*\).*/\1/p' /proc/cmdline)
 export COUNTERSIGN_TEST_MIB="${mib:-6}"

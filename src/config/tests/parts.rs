@@ -138,6 +138,33 @@ fn an_address_serves_one_purpose() {
 }
 
 #[test]
+fn each_listener_says_what_the_kernel_may_do_for_it() {
+    let kernel = |lines: &str| taken(&with("listener", lines)).listeners[0].kernel;
+    assert_eq!(kernel(""), KernelPath { ktls: Directions::Auto, splice: Splice::Auto });
+    assert_eq!(kernel("ktls = \"off\"").ktls, Directions::Off);
+    let both = kernel("ktls = \"both\"\nsplice = \"off\"");
+    assert_eq!(both, KernelPath { ktls: Directions::Both, splice: Splice::Off });
+    assert_eq!(kernel("splice = \"on\"").splice, Splice::On);
+    refused(&with("listener", "ktls = \"bot\""), "listener.ktls", "did you mean \"both\"?");
+    refused(&with("listener", "ktls = true"), "listener.ktls", "is true or false");
+    refused(&with("listener", "splice = \"always\""), "listener.splice", "\"off\" or \"on\" or \"auto\"");
+}
+
+#[test]
+fn a_listener_that_contradicts_the_process_about_kernel_tls_is_warned_of() {
+    let text = |runtime: &str, lines: &str| format!("[runtime]\nktls = \"{runtime}\"\n{}", with("listener", lines));
+    warned(&text("off", "ktls = \"both\""), "listener.ktls", "has no effect");
+    warned(&text("require", "ktls = \"off\""), "listener.ktls", "keeps this listener in user space");
+    warned(&text("off", "splice = \"on\""), "listener.splice", "has no effect");
+    warned(&text("auto", "ktls = \"off\"\nsplice = \"on\""), "listener.splice", "has no effect");
+    for (runtime, lines) in
+        [("off", ""), ("off", "ktls = \"off\""), ("auto", "ktls = \"off\""), ("require", "ktls = \"both\"")]
+    {
+        taken(&text(runtime, lines));
+    }
+}
+
+#[test]
 fn plaintext_leaves_this_host_only_when_told_to() {
     refused(&instead("127.0.0.1:9000", "192.0.2.7:9000"), "backend.servers[0]", "allow_remote = true");
     refused(&instead("127.0.0.1:9000", "[2001:db8::1]:9000"), "backend.servers[0]", "allow_remote = true");

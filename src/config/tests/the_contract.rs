@@ -60,6 +60,7 @@ fn listener(name: &str, addresses: &[&str]) -> Listener {
         addresses: addresses.iter().map(|text| ListenAddress::Ip(text.parse().unwrap())).collect(),
         accept_proxy_from: vec![],
         tcp_keepalive: seconds(60),
+        kernel: KernelPath { ktls: Directions::Auto, splice: Splice::Auto },
         limits: Limits {
             connections: None,
             handshakes_in_flight: 2048,

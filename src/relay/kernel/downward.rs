@@ -26,7 +26,7 @@ impl<H: Host> KernelTransfer<'_, H> {
             if (self.owed.take() || self.keys_are_used_up()?) && self.change_keys().await?.is_err() {
                 return Ok(DirectionEnd::ReceiverGone);
             }
-            let moved = match self.host.pipes().take() {
+            let moved = match self.pipe() {
                 Some(mut pipe) => self.move_down(&mut pipe).await?,
                 None => self.carry_down().await?,
             };

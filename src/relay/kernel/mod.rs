@@ -14,10 +14,12 @@ pub(super) use ending::finish;
 pub(super) use exact::receive_exactly;
 pub(super) use transfer::KernelTransfer;
 
-use super::Host;
+use super::{Entry, Host};
+use crate::config::Splice;
 use crate::sys::Socket;
 use crate::sys::ktls::{Cipher, Direction, Keys, Port, Version};
 use crate::tls::{Bulk, Departed, KernelSession, Session, Stay, TrafficKeys};
+use crate::wire::audit::Path;
 use std::rc::Rc;
 
 /// Which way a connection goes from here.
@@ -34,10 +36,24 @@ pub(super) struct Entered {
     pub session: KernelSession,
     /// Which suite the client's records have.
     pub cipher: Cipher,
+    /// Bytes go through pipes, where pipes can be had.
+    pub by_pipes: bool,
+}
+
+impl Entered {
+    /// The way of its bytes, for the audit.
+    pub fn path(&self) -> Path {
+        if self.by_pipes { Path::Splice } else { Path::Ktls }
+    }
 }
 
 /// Gives the connection to the kernel if it can be done without losing a byte.
-pub(super) fn enter<H: Host>(host: &Rc<H>, (client, backend): (&Socket, &Socket), session: Session) -> Way {
+pub(super) fn enter<H: Host>(
+    host: &Rc<H>,
+    entry: &Entry,
+    (client, backend): (&Socket, &Socket),
+    session: Session,
+) -> Way {
     let user = |session, why: Option<Stay>| {
         if let Some(why) = why {
             host.stayed(why);
@@ -72,7 +88,8 @@ pub(super) fn enter<H: Host>(host: &Rc<H>, (client, backend): (&Socket, &Socket)
     if let Err(error) = client.make_nonblocking().and_then(|()| backend.make_nonblocking()) {
         return Way::Lost(format!("the connection's sockets cannot be made non-blocking: {error}"));
     }
-    Way::Kernel(Box::new(Entered { port, session, cipher }))
+    let by_pipes = entry.kernel.splice != Splice::Off;
+    Way::Kernel(Box::new(Entered { port, session, cipher, by_pipes }))
 }
 
 fn version_of(tls13: bool) -> Version {

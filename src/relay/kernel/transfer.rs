@@ -7,6 +7,7 @@ use super::super::{Account, Host};
 use super::{Entered, keys_of};
 use crate::config::limits;
 use crate::sys::ktls::{ALERT, Cipher, Direction, Port, Trouble};
+use crate::sys::splice::PipeLoan;
 use crate::sys::{Interest, Socket};
 use crate::tls::{Failure, KernelSession, TrafficKeys};
 use crate::wire::audit::Path;
@@ -25,6 +26,7 @@ pub(in super::super) struct KernelTransfer<'a, H: Host> {
     pub(super) port: Port,
     pub(super) session: RefCell<KernelSession>,
     pub(super) cipher: Cipher,
+    by_pipes: bool,
     pub(super) marks: Marks,
     /// The client asked for a change of our keys, and has not got it.
     pub(super) owed: Cell<bool>,
@@ -51,11 +53,24 @@ impl<'a, H: Host> KernelTransfer<'a, H> {
         (client, backend): (&'a Socket, &'a Socket),
         entered: Entered,
     ) -> KernelTransfer<'a, H> {
-        let Entered { port, session, cipher } = entered;
+        let Entered { port, session, cipher, by_pipes } = entered;
         account.live().moved.touch(host.reactor().now());
         let (marks, owed, owed_waker, unlooked) = Default::default();
         let session = RefCell::new(session);
-        KernelTransfer { host, account, client, backend, port, session, cipher, marks, owed, owed_waker, unlooked }
+        KernelTransfer {
+            host,
+            account,
+            client,
+            backend,
+            port,
+            session,
+            cipher,
+            by_pipes,
+            marks,
+            owed,
+            owed_waker,
+            unlooked,
+        }
     }
 
     /// Moves bytes until both directions have ended, one breaks, a deadline comes, or `signal` asks for the end.
@@ -73,6 +88,11 @@ impl<'a, H: Host> KernelTransfer<'a, H> {
             mid_way: self.marks.sending.get(),
             port: self.port,
         }
+    }
+
+    /// A pipe, if bytes are to go through one and there is one.
+    pub(super) fn pipe(&self) -> Option<PipeLoan<'a>> {
+        if self.by_pipes { self.host.pipes().take() } else { None }
     }
 
     pub(super) fn touch(&self) {

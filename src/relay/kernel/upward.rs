@@ -96,7 +96,7 @@ impl<H: Host> KernelTransfer<'_, H> {
 
     /// Moves what is there through a pipe. `None`: the backend is gone.
     async fn spliced(&self, memory: &mut Memory) -> Result<Option<Stop>, Cause> {
-        let Some(mut pipe) = self.host.pipes().take() else { return Ok(Some(Stop::ByHand(Expected::Anything))) };
+        let Some(mut pipe) = self.pipe() else { return Ok(Some(Stop::ByHand(Expected::Anything))) };
         let stop = self.fill(&mut pipe, memory)?;
         let misses = Misses::default();
         while !pipe.is_empty() {

@@ -396,6 +396,7 @@ impl Setup {
             addresses: vec![],
             accept_proxy_from: vec![],
             tcp_keepalive: Duration::ZERO,
+            kernel: config::KernelPath::default(),
             limits: config::Limits {
                 connections: None,
                 handshakes_in_flight: 1,

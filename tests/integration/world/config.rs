@@ -155,7 +155,12 @@ impl ConfigText {
         }
         table(&mut text, "[tickets]", &self.tickets);
         for listener in &self.listeners {
-            table(&mut text, "[[listener]]", &format!("name = \"{}\"\n{}", listener.name, listener.lines));
+            let mut lines = format!("name = \"{}\"\n{}", listener.name, listener.lines);
+            // And which direction of each connection goes over it, and how.
+            if let Ok(more) = std::env::var("COUNTERSIGN_TEST_LISTENER") {
+                push_line(&mut lines, &more.replace(';', "\n"));
+            }
+            table(&mut text, "[[listener]]", &lines);
             let mut limits = listener.limits.clone();
             if slowness() > 1 && !limits.contains("handshake_timeout") {
                 push_line(&mut limits, &format!("handshake_timeout = \"{}s\"", 10 * slowness()));
