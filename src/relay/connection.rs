@@ -3,7 +3,7 @@
 use super::deadlines::Deadlines;
 use super::end::{Cause, EndSignal};
 use super::handshake::{Greeted, handshake, say_goodbye};
-use super::kernel::{self, KernelTransfer, Way};
+use super::kernel::{self, Entered, KernelTransfer, Way};
 use super::moved::Moved;
 use super::transfer::{First, Remains, Transfer};
 use super::{Account, Entry, Host, Seat, Took, upstream};
@@ -67,7 +67,7 @@ pub async fn serve<H: Host>(host: Rc<H>, entry: Arc<Entry>, client: Socket, live
     let greeted = handshake(&host, &entry, &client, &mut account, &live).await;
     host.handshake_over(&entry, &live);
     match greeted {
-        Ok(greeted) => serve_admitted(&host, &entry, client, &live, account, greeted).await,
+        Ok(greeted) => serve_admitted(&host, &entry, client, &live, &mut account, greeted).await,
         Err(refused) => {
             // A TCP health check says nothing: nothing was asked, nothing was refused.
             if refused.spoke {
@@ -85,10 +85,10 @@ async fn serve_admitted<H: Host>(
     entry: &Entry,
     client: Socket,
     live: &Live,
-    mut account: Account,
-    greeted: Greeted,
+    account: &mut Account,
+    greeted: Box<Greeted>,
 ) {
-    let Greeted { session, early, peer_closed, cpu, place: _place } = greeted;
+    let Greeted { session, early, peer_closed, cpu, place: _place } = *greeted;
     let Some(established) = session.established() else { return };
     let wall = account.established(established);
     host.handshake_done(entry, established, Took { wall, cpu });
@@ -98,21 +98,21 @@ async fn serve_admitted<H: Host>(
     let _ = live.admission.set(established.admission.clone());
     let _ = live.site.set(established.site.name().clone());
     if !host.still_admitted(live) {
-        return turn_away(host, &client, session, &account, CloseReason::NoLongerAdmitted).await;
+        return turn_away(host, &client, session, account, CloseReason::NoLongerAdmitted).await;
     }
     let not_after = established.ends_at.filter(|_| entry.limits.end_at_expiry);
     let connecting = upstream::connect(host, entry, established);
     let (backend, seat) = match live.signal.unless(connecting).await {
         Ok(Some(connected)) => connected,
-        Ok(None) => return turn_away(host, &client, session, &account, CloseReason::BackendUnavailable).await,
-        Err(reason) => return turn_away(host, &client, session, &account, reason).await,
+        Ok(None) => return turn_away(host, &client, session, account, CloseReason::BackendUnavailable).await,
+        Err(reason) => return turn_away(host, &client, session, account, reason).await,
     };
     let no_fin = NoFin(Some(&backend));
     #[cfg(debug_assertions)]
     super::fault::panic_if_asked("connected", session.sni());
     account.backend(&entry.backend(&established.site).1.servers[seat.server()].label);
     let mut first = host.shelf().take();
-    upstream::write_header(entry, &account, &client, established, &mut first);
+    upstream::write_header(entry, account, &client, established, &mut first);
     first.extend_from_slice(&early);
     let first = First { bytes: first, early: early.len(), peer_closed };
     drop(early);
@@ -121,52 +121,53 @@ async fn serve_admitted<H: Host>(
         not_after,
         oldest: (!entry.limits.max_age.is_zero()).then(|| account.accepted_at() + entry.limits.max_age),
     };
-    let way = kernel::enter(host, entry, (&client, &backend), session);
-    no_fin.disarm();
-    carry(host, live, account, (client, backend), (way, first, &deadlines)).await;
-    drop(seat);
-}
-
-/// Moves the bytes by the way that was found, and closes both sockets.
-async fn carry<H: Host>(
-    host: &Rc<H>,
-    live: &Live,
-    mut account: Account,
-    (client, backend): (Socket, Socket),
-    (way, first, deadlines): (Way, First, &Deadlines),
-) {
-    let no_fin = NoFin(Some(&backend));
-    match way {
+    match kernel::enter(host, entry, (&client, &backend), session) {
         Way::User(session) => {
             host.accepted(account.record(Event::Accepted, None));
-            let transfer = Transfer::new(host, &account, (&client, &backend), *session);
-            let cause = transfer.run(first, deadlines, &live.signal).await;
+            let transfer = Transfer::new(host, account, (&client, &backend), *session);
+            let cause = transfer.run(first, &deadlines, &live.signal).await;
             no_fin.disarm();
             let remains = transfer.into_remains();
-            write_down(host, &mut account, cause.as_ref());
+            write_down(host, account, cause.as_ref());
             if let Some(cause) = cause {
                 finish(host, client, backend, cause, remains).await;
             }
         }
         Way::Kernel(entered) => {
-            account.path(entered.path());
-            host.accepted(account.record(Event::Accepted, None));
-            let transfer = KernelTransfer::new(host, &account, (&client, &backend), *entered);
-            // Boxed, so that connections in user space have no room for it.
-            let cause = Box::pin(transfer.run(first, deadlines, &live.signal)).await;
             no_fin.disarm();
-            let remains = transfer.into_remains();
-            write_down(host, &mut account, cause.as_ref());
-            if let Some(cause) = cause {
-                Box::pin(kernel::finish(host, client, backend, cause, remains)).await;
-            }
+            // Boxed, so that connections in user space have no room for it.
+            Box::pin(by_kernel(host, live, account, (client, backend), (*entered, first, deadlines))).await;
         }
         Way::Lost(detail) => {
+            no_fin.disarm();
             host.accepted(account.record(Event::Accepted, None));
             // No byte of the client's was read yet, and none can be answered: what is sent now would not be sealed.
-            write_down(host, &mut account, Some(&Cause::Tls { our_alert: None, peer_alert: None, detail }));
+            write_down(host, account, Some(&Cause::Tls { our_alert: None, peer_alert: None, detail }));
             client.reset_on_close();
+            backend.reset_on_close();
         }
+    }
+    drop(seat);
+}
+
+/// Moves the bytes by the kernel path, and closes both sockets.
+async fn by_kernel<H: Host>(
+    host: &Rc<H>,
+    live: &Live,
+    account: &mut Account,
+    (client, backend): (Socket, Socket),
+    (entered, first, deadlines): (Entered, First, Deadlines),
+) {
+    let no_fin = NoFin(Some(&backend));
+    account.path(entered.path());
+    host.accepted(account.record(Event::Accepted, None));
+    let transfer = KernelTransfer::new(host, account, (&client, &backend), entered);
+    let cause = transfer.run(first, &deadlines, &live.signal).await;
+    no_fin.disarm();
+    let remains = transfer.into_remains();
+    write_down(host, account, cause.as_ref());
+    if let Some(cause) = cause {
+        kernel::finish(host, client, backend, cause, remains).await;
     }
 }
 

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
 
-/// A finished handshake and what the client sent behind it.
+/// A finished handshake and what the client sent behind it. Handed on in a box: futures keep room for each move.
 pub(super) struct Greeted {
     pub session: Session,
     pub early: Vec<u8>,
@@ -42,7 +42,7 @@ pub(super) async fn handshake<H: Host>(
     client: &Socket,
     account: &mut Account,
     live: &Live,
-) -> Result<Greeted, Refused> {
+) -> Result<Box<Greeted>, Refused> {
     let deadline = account.accepted_at() + entry.limits.handshake_timeout;
     let mut talk = Talk::new(&**host, entry);
     let run = live.signal.unless(talk.arrive(host, entry, client, account, live));
@@ -51,7 +51,8 @@ pub(super) async fn handshake<H: Host>(
     match outcome {
         Some(Ok(Ok((early, peer_closed)))) => {
             let place = talk.session.take_place();
-            return Ok(Greeted { session: talk.session, early, peer_closed, cpu: talk.cpu, place });
+            let greeted = Greeted { session: talk.session, early, peer_closed, cpu: talk.cpu, place };
+            return Ok(Box::new(greeted));
         }
         Some(Ok(Err(()))) => {}
         Some(Err(_)) => account.refused(Reason::Timeout, "the process is stopping and the handshake was not done"),

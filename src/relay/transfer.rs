@@ -83,8 +83,9 @@ impl<'a, H: Host> Transfer<'a, H> {
     ///
     /// `None`: both directions ended in order.
     pub async fn run(&self, first: First, deadlines: &Deadlines, signal: &EndSignal) -> Option<Cause> {
-        let both = futures_lite::future::try_zip(self.upward(first), self.downward());
-        until_over(&**self.host, self.account, (deadlines, signal), both, self.watch_client()).await
+        let both = pin!(futures_lite::future::try_zip(self.upward(first), self.downward()));
+        let watched = pin!(self.watch_client());
+        until_over(&**self.host, self.account, (deadlines, signal), both, watched).await
     }
 
     /// What is left when it is over.
@@ -288,7 +289,8 @@ impl<'a, H: Host> Transfer<'a, H> {
             yield_until_polled().await;
         }
         loop {
-            match self.client.receive(Size::Small).await {
+            // Boxed: most connections never come here, and have no room for it.
+            match Box::pin(self.client.receive(Size::Small)).await {
                 Ok(Some(_)) => {}
                 Ok(None) => std::future::pending().await,
                 Err(_) => break,
@@ -303,15 +305,15 @@ impl<'a, H: Host> Transfer<'a, H> {
 
 /// Runs both directions of a connection on any path to their end, or to whatever comes first: a deadline, `signal`, or what
 /// watches the client. `None`: both ended in order.
-pub(super) async fn until_over<H: Host>(
+pub(super) fn until_over<H: Host>(
     host: &H,
     account: &Account,
     (deadlines, signal): (&Deadlines, &EndSignal),
-    both: impl Future<Output = Result<(DirectionEnd, DirectionEnd), Cause>>,
-    watched: impl Future<Output = Cause>,
-) -> Option<Cause> {
-    let (mut both, mut watched, mut sleep) = (pin!(both), pin!(watched), None);
-    std::future::poll_fn(|cx| {
+    mut both: Pin<&mut impl Future<Output = Result<(DirectionEnd, DirectionEnd), Cause>>>,
+    mut watched: Pin<&mut impl Future<Output = Cause>>,
+) -> impl Future<Output = Option<Cause>> {
+    let mut sleep = None;
+    std::future::poll_fn(move |cx| {
         if let Poll::Ready(ended) = both.as_mut().poll(cx) {
             return Poll::Ready(match ended {
                 Ok((DirectionEnd::Orderly, DirectionEnd::Orderly)) => None,
@@ -328,7 +330,6 @@ pub(super) async fn until_over<H: Host>(
         }
         watched.as_mut().poll(cx).map(Some)
     })
-    .await
 }
 
 /// Ready when the time is up. The moment of the next look moves with the bytes; `sleep` does not, and only its end makes it

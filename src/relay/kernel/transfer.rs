@@ -13,6 +13,7 @@ use crate::tls::{Failure, KernelSession, TrafficKeys};
 use crate::wire::audit::Path;
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::Waker;
 use std::time::Duration;
@@ -76,8 +77,9 @@ impl<'a, H: Host> KernelTransfer<'a, H> {
     /// Moves bytes until both directions have ended, one breaks, a deadline comes, or `signal` asks for the end.
     /// `None`: both directions ended in order.
     pub async fn run(&self, first: First, deadlines: &Deadlines, signal: &EndSignal) -> Option<Cause> {
-        let both = futures_lite::future::try_zip(self.upward(first), self.downward());
-        until_over(&**self.host, self.account, (deadlines, signal), both, self.watch_client()).await
+        let both = pin!(futures_lite::future::try_zip(self.upward(first), self.downward()));
+        let watched = pin!(self.watch_client());
+        until_over(&**self.host, self.account, (deadlines, signal), both, watched).await
     }
 
     /// What is left when it is over.
