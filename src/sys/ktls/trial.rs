@@ -57,8 +57,8 @@ impl Trust {
     pub fn advice(&self) -> &'static str {
         match (self.loaded, self.rekeys) {
             (false, _) => {
-                "load the kernel's module with `modprobe tls` and name it in /etc/modules-load.d/tls.conf for the next \
-                 boot, or write ktls = \"auto\""
+                "load the kernel's module with `modprobe tls` (it needs CONFIG_TLS) and name it in \
+                 /etc/modules-load.d/tls.conf for the next boot, or write ktls = \"auto\""
             }
             (true, false) => "run Linux 6.14 or later, which can change the keys of TLS 1.3, or write ktls = \"auto\"",
             (true, true) => "load the ciphers' modules with `modprobe -a gcm aesni_intel`, or write ktls = \"auto\"",
@@ -93,6 +93,10 @@ impl Trust {
 
 impl fmt::Display for Trust {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.loaded {
+            let why = self.failures.join("; ");
+            return write!(f, "kernel {} has no TLS: its module is not loaded, or was not built ({why})", self.release);
+        }
         let taken = |version| {
             let ciphers = Cipher::ALL.into_iter().filter(|cipher| self.takes(version, *cipher));
             let names: Vec<_> = ciphers.map(suite_name).collect();
