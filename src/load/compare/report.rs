@@ -13,6 +13,7 @@ use crate::load::compare::slice::{Slice, was_not_resumed};
 use crate::load::compare::table;
 use crate::load::floor::Floor;
 use crate::load::latency::{Latencies, Point};
+use crate::load::paths::Paths;
 use crate::load::{exit, limits, page, run, units};
 
 /// Everything.
@@ -84,6 +85,9 @@ pub struct Entry {
     pub latency_curve: Vec<Point>,
     pub errors: u64,
     pub notes: Vec<String>,
+    /// By which path Countersign moved its bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paths: Option<Paths>,
     pub slices: Vec<Slice>,
 }
 
@@ -109,7 +113,7 @@ impl Row {
     }
 
     /// The slices of one program; the first to come is what the others are compared with.
-    pub fn take(&mut self, peer: &Peer, slices: Vec<Slice>) {
+    pub fn take(&mut self, peer: &Peer, slices: Vec<Slice>, paths: Option<Paths>) {
         let column = |of: fn(&Slice) -> f64| slices.iter().map(of).collect::<Vec<f64>>();
         let median = |of: fn(&Slice) -> f64| Range::of(&column(of)).map_or(0.0, |range| range.median);
         let figures = column(|s| s.figure);
@@ -135,15 +139,19 @@ impl Row {
             p99_us: latencies.percentile(99.0),
             latency_curve: latencies.curve(),
             errors: slices.iter().map(|s| s.errors).sum(),
-            notes: notes(&self.scenario, &slices),
+            notes: notes(&self.scenario, &slices, paths),
+            paths,
             slices,
         });
     }
 }
 
 /// What makes one program's figure another thing than it seems.
-fn notes(scenario: &Scenario, slices: &[Slice]) -> Vec<String> {
+fn notes(scenario: &Scenario, slices: &[Slice], paths: Option<Paths>) -> Vec<String> {
     let mut notes = Vec::new();
+    if let Some(paths) = paths.filter(|paths| paths.ktls + paths.splice > 0) {
+        notes.push(format!("its bytes went by {}", paths.words()));
+    }
     if was_not_resumed(scenario, slices) {
         notes.push("its handshakes were not all resumed: the figure is a mixture".to_owned());
     }

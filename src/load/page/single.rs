@@ -74,6 +74,9 @@ fn facts(page: &mut Page, report: &Report) {
         }
         fact(page, &format!("{:.2}", server.usage.cores), "cores that the server used");
     }
+    if let Some(paths) = report.paths {
+        fact(page, &paths.words(), "path of the server's bytes");
+    }
     let busy = format!("{:.0} %", 100.0 * report.harness.busiest_thread_share);
     fact(page, &busy, "of a CPU, the harness's busiest thread");
     page.tags("</section>\n");
