@@ -109,7 +109,6 @@ pub(super) fn suite_of(tls: &UnbufferedServerConnection) -> Option<(bool, Bulk)>
 
 /// Takes the secrets out. Nothing may be left that was received and not decrypted, or sealed and not sent.
 pub(super) fn depart(tls: UnbufferedServerConnection, now: Instant) -> Result<Departed, Box<Failure>> {
-    let lost = |detail: &str| Box::new(Failure::new(Reason::Internal, detail));
     let (secrets, connection) = tls
         .dangerous_into_kernel_connection()
         .map_err(|error| lost(&format!("the session's secrets could not be taken: {error}")))?;
@@ -248,10 +247,15 @@ impl KernelSession {
     }
 }
 
-fn refuse(alert: u8, detail: &str) -> Box<Failure> {
+pub(super) fn refuse(alert: u8, detail: &str) -> Box<Failure> {
     let mut failure = Failure::new(Reason::BadEncoding, detail);
     failure.our_alert = Some(alert);
     Box::new(failure)
+}
+
+/// A fault of ours.
+pub(super) fn lost(detail: &str) -> Box<Failure> {
+    Box::new(Failure::new(Reason::Internal, detail))
 }
 
 /// How often the client changes its keys.

@@ -15,12 +15,15 @@ mod hello;
 mod kernel;
 mod names;
 mod offer;
+mod opener;
 #[cfg(fuzzing)]
 mod probe;
+mod protection;
 mod quota;
 mod records;
 mod resolver;
 mod scope;
+mod sealer;
 mod session;
 mod session_value;
 mod site;
@@ -38,9 +41,11 @@ pub use failure::Failure;
 pub use files::read_secrets;
 pub use kernel::{Bulk, Departed, KernelSession, Said, Stay, TrafficKeys};
 pub use names::openssl_cipher_name;
+pub use opener::{Opened, Opener};
 #[cfg(fuzzing)]
 pub use probe::TicketProbe;
 pub use quota::{Quota, QuotaPlace, Tally};
+pub use sealer::Sealer;
 pub use session::{Cost, Session, Status};
 pub use site::{Site, SiteSource};
 pub use table::SiteTable;

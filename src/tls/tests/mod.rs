@@ -3,6 +3,7 @@
 mod client;
 mod clock;
 mod handshakes;
+mod layer;
 mod loading;
 mod pki;
 mod records;

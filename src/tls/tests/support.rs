@@ -125,7 +125,7 @@ impl World {
 fn load(config: &Config, index: usize, policy: Arc<Policy>, ticket_keys: Option<Arc<TicketKeys>>) -> Arc<Site> {
     let site = &config.sites[index];
     let source =
-        SiteSource { index, site, policy, ticket_keys, tickets: &config.tickets, now: unix(NOW), may_leave: false };
+        SiteSource { index, site, policy, ticket_keys, tickets: &config.tickets, now: unix(NOW), may_leave: true };
     Site::load(&source).unwrap().0
 }
 
