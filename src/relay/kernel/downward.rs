@@ -68,7 +68,7 @@ impl<H: Host> KernelTransfer<'_, H> {
             match pipe.drain(self.client) {
                 Ok(moved) if moved > 0 => {
                     misses.hit();
-                    self.port.count(moved);
+                    self.records.count(moved);
                     self.went_down(Path::Splice, moved);
                 }
                 Err(error) if is_final(&error) => return self.gone(&error),
@@ -110,7 +110,7 @@ impl<H: Host> KernelTransfer<'_, H> {
             return Ok(self.gone(&error)?.map(|()| Ok(0)));
         }
         self.marks.sending.set(false);
-        self.port.count(count);
+        self.records.count(count);
         self.went_down(Path::Ktls, count);
         Ok(Ok(Ok(count)))
     }
@@ -135,7 +135,7 @@ impl<H: Host> KernelTransfer<'_, H> {
             return Ok(false);
         }
         let records_max = self.records_max();
-        let sealed = self.port.sequence().map_err(|error| {
+        let sealed = self.records.sealed().map_err(|error| {
             let detail = format!("the kernel does not tell how many records it sealed: {error}");
             Cause::Tls { our_alert: None, peer_alert: None, detail }
         })?;
@@ -173,7 +173,7 @@ impl<H: Host> KernelTransfer<'_, H> {
             detail: failure.detail.clone(),
         })?;
         // From the KeyUpdate on nothing may go under the old keys, not even an alert.
-        self.port.install(Direction::Transmit, &super::keys_of(&keys)).map_err(|error| {
+        self.records.install(Direction::Transmit, &keys).map_err(|error| {
             let detail = format!("the kernel did not take new keys: {error}");
             Cause::Tls { our_alert: None, peer_alert: None, detail }
         })?;
@@ -186,7 +186,7 @@ impl<H: Host> KernelTransfer<'_, H> {
     async fn send(&self, kind: u8, body: &[u8]) -> io::Result<()> {
         let misses = Misses::default();
         loop {
-            match self.port.send(kind, body) {
+            match self.records.send(kind, body) {
                 Err(error) if !is_final(&error) => self.wait(self.client, Interest::Write, &misses).await,
                 other => return other,
             }
@@ -198,7 +198,7 @@ impl<H: Host> KernelTransfer<'_, H> {
         self.marks.sending.set(true);
         self.send(ALERT, &[1, 0]).await?;
         let mut pause = Duration::from_millis(1);
-        while !self.port.is_flushed()? {
+        while !self.records.is_flushed()? {
             self.host.reactor().sleep_until(self.host.reactor().now() + pause).await;
             pause = (pause * 2).min(Duration::from_millis(limits::KERNEL_TLS_PAUSE_MS));
         }

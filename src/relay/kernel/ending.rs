@@ -2,9 +2,10 @@
 
 use super::super::Host;
 use super::super::end::Cause;
+use super::Records;
 use super::transfer::KernelRemains;
 use crate::config::limits;
-use crate::sys::ktls::{ALERT, Port, Record};
+use crate::sys::ktls::{ALERT, Record};
 use crate::sys::{Interest, Socket};
 use std::io;
 use std::rc::Rc;
@@ -18,7 +19,7 @@ pub(in super::super) async fn finish<H: Host>(
     cause: Cause,
     remains: KernelRemains,
 ) {
-    let KernelRemains { upward_done, downward_done, mid_way, port } = remains;
+    let KernelRemains { upward_done, downward_done, mid_way, records } = remains;
     if !upward_done {
         // The client's bytes ended in no orderly way, and the backend must not take it for one.
         backend.reset_on_close();
@@ -27,11 +28,11 @@ pub(in super::super) async fn finish<H: Host>(
     match cause {
         Cause::Truncated => {}
         Cause::Tls { our_alert: None, peer_alert: None, .. } if !downward_done => client.reset_on_close(),
-        Cause::Tls { our_alert: Some(_), .. } if !downward_done => say_goodbye(host, &client, &port).await,
+        Cause::Tls { our_alert: Some(_), .. } if !downward_done => say_goodbye(host, &client, &records).await,
         Cause::BackendReset | Cause::ClientReset => client.reset_on_close(),
         _ if mid_way => client.reset_on_close(),
-        Cause::Asked(_) if !downward_done => match port.send(ALERT, &[1, 0]) {
-            Ok(()) => say_goodbye(host, &client, &port).await,
+        Cause::Asked(_) if !downward_done => match records.send(ALERT, &[1, 0]) {
+            Ok(()) => say_goodbye(host, &client, &records).await,
             Err(_) => client.reset_on_close(),
         },
         Cause::Tls { .. } | Cause::Asked(_) => {}
@@ -40,10 +41,10 @@ pub(in super::super) async fn finish<H: Host>(
 
 /// After a last alert or close_notify: waits until TCP has it, ends our direction, and swallows what the client still
 /// sends, for a bounded time and amount: a close with unread bytes would be a reset.
-async fn say_goodbye<H: Host>(host: &Rc<H>, client: &Socket, port: &Port) {
+async fn say_goodbye<H: Host>(host: &Rc<H>, client: &Socket, records: &Records) {
     let pause = Duration::from_millis(limits::KERNEL_TLS_PAUSE_MS);
     let flushed = async {
-        while !port.is_flushed().unwrap_or(true) {
+        while !records.is_flushed().unwrap_or(true) {
             host.reactor().sleep_until(host.reactor().now() + pause).await;
         }
     };
@@ -58,7 +59,7 @@ async fn say_goodbye<H: Host>(host: &Rc<H>, client: &Socket, port: &Port) {
         buffer.resize(limits::TLS_PLAIN_BYTES_MAX, 0);
         let mut misses = 0;
         while left > 0 {
-            match port.receive(&mut buffer) {
+            match records.receive(&mut buffer) {
                 Ok(Record::Data(count)) => left = left.saturating_sub(count.max(1)),
                 Ok(Record::Control { len, .. }) => left = left.saturating_sub(len.max(1)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

@@ -7,17 +7,19 @@
 mod downward;
 mod ending;
 mod exact;
+mod records;
 mod transfer;
 mod upward;
 
 pub(super) use ending::finish;
 pub(super) use exact::receive_exactly;
+use records::Records;
 pub(super) use transfer::KernelTransfer;
 
 use super::{Entry, Host};
 use crate::config::Splice;
 use crate::sys::Socket;
-use crate::sys::ktls::{Cipher, Direction, Keys, Port, Version};
+use crate::sys::ktls::{Cipher, Direction, Keys, Version};
 use crate::tls::{Bulk, Departed, KernelSession, Session, Stay, TrafficKeys};
 use crate::wire::audit::Path;
 use std::rc::Rc;
@@ -32,10 +34,8 @@ pub(super) enum Way {
 
 /// A connection whose keys the kernel has.
 pub(super) struct Entered {
-    pub port: Port,
+    pub records: Records,
     pub session: KernelSession,
-    /// Which suite the client's records have.
-    pub cipher: Cipher,
     /// Bytes go through pipes, where pipes can be had.
     pub by_pipes: bool,
 }
@@ -64,11 +64,11 @@ pub(super) fn enter<H: Host>(
         return user(session, None);
     }
     let Some(port) = client.kernel_tls() else { return user(session, None) };
-    let (version, cipher) = match session.leaving() {
-        Ok((tls13, bulk)) => (version_of(tls13), cipher_of(bulk)),
+    let (tls13, bulk) = match session.leaving() {
+        Ok(suite) => suite,
         Err(why) => return user(session, Some(why)),
     };
-    if !port.trust().takes(version, cipher) {
+    if !port.trust().takes(version_of(tls13), cipher_of(bulk)) {
         return user(session, Some(Stay::Suite));
     }
     if port.attach().is_err() {
@@ -79,8 +79,9 @@ pub(super) fn enter<H: Host>(
         Err(failure) => return Way::Lost(failure.detail),
     };
     let Departed { session, transmit, receive } = departed;
+    let records = Records::new(port, bulk);
     for (direction, keys) in [(Direction::Transmit, &transmit), (Direction::Receive, &receive)] {
-        if let Err(error) = port.install(direction, &keys_of(keys)) {
+        if let Err(error) = records.install(direction, keys) {
             return Way::Lost(format!("the kernel did not take this connection's keys: {error}"));
         }
     }
@@ -89,7 +90,7 @@ pub(super) fn enter<H: Host>(
         return Way::Lost(format!("the connection's sockets cannot be made non-blocking: {error}"));
     }
     let by_pipes = entry.kernel.splice != Splice::Off;
-    Way::Kernel(Box::new(Entered { port, session, cipher, by_pipes }))
+    Way::Kernel(Box::new(Entered { records, session, by_pipes }))
 }
 
 fn version_of(tls13: bool) -> Version {

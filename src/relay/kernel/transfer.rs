@@ -4,9 +4,9 @@ use super::super::deadlines::Deadlines;
 use super::super::end::{Cause, EndSignal};
 use super::super::transfer::{First, Marks, until_over, yield_until_polled};
 use super::super::{Account, Host};
-use super::{Entered, keys_of};
+use super::{Entered, Records};
 use crate::config::limits;
-use crate::sys::ktls::{ALERT, Cipher, Direction, Port, Trouble};
+use crate::sys::ktls::{ALERT, Direction, Trouble};
 use crate::sys::splice::PipeLoan;
 use crate::sys::{Interest, Socket};
 use crate::tls::{Failure, KernelSession, TrafficKeys};
@@ -24,9 +24,8 @@ pub(in super::super) struct KernelTransfer<'a, H: Host> {
     pub(super) account: &'a Account,
     pub(super) client: &'a Socket,
     pub(super) backend: &'a Socket,
-    pub(super) port: Port,
+    pub(super) records: Records,
     pub(super) session: RefCell<KernelSession>,
-    pub(super) cipher: Cipher,
     by_pipes: bool,
     pub(super) marks: Marks,
     /// The client asked for a change of our keys, and has not got it.
@@ -44,7 +43,7 @@ pub(in super::super) struct KernelRemains {
     pub downward_done: bool,
     /// Something is half on its way to the client: nothing may follow that would look like an end.
     pub mid_way: bool,
-    pub port: Port,
+    pub records: Records,
 }
 
 impl<'a, H: Host> KernelTransfer<'a, H> {
@@ -54,24 +53,11 @@ impl<'a, H: Host> KernelTransfer<'a, H> {
         (client, backend): (&'a Socket, &'a Socket),
         entered: Entered,
     ) -> KernelTransfer<'a, H> {
-        let Entered { port, session, cipher, by_pipes } = entered;
+        let Entered { records, session, by_pipes } = entered;
         account.live().moved.touch(host.reactor().now());
         let (marks, owed, owed_waker, unlooked) = Default::default();
         let session = RefCell::new(session);
-        KernelTransfer {
-            host,
-            account,
-            client,
-            backend,
-            port,
-            session,
-            cipher,
-            by_pipes,
-            marks,
-            owed,
-            owed_waker,
-            unlooked,
-        }
+        KernelTransfer { host, account, client, backend, records, session, by_pipes, marks, owed, owed_waker, unlooked }
     }
 
     /// Moves bytes until both directions have ended, one breaks, a deadline comes, or `signal` asks for the end.
@@ -88,7 +74,7 @@ impl<'a, H: Host> KernelTransfer<'a, H> {
             upward_done: self.marks.upward_done.get(),
             downward_done: self.marks.downward_done.get(),
             mid_way: self.marks.sending.get(),
-            port: self.port,
+            records: self.records,
         }
     }
 
@@ -120,7 +106,7 @@ impl<'a, H: Host> KernelTransfer<'a, H> {
     }
 
     pub(super) fn install(&self, direction: Direction, keys: &TrafficKeys) -> Result<(), Cause> {
-        self.port.install(direction, &keys_of(keys)).map_err(|error| {
+        self.records.install(direction, keys).map_err(|error| {
             let detail = format!("the kernel did not take new keys: {error}");
             self.tell(Some(INTERNAL_ERROR), &detail)
         })
@@ -137,7 +123,7 @@ impl<'a, H: Host> KernelTransfer<'a, H> {
     /// Sends a fatal alert at once, if there is room for it: the kernel keeps records whole. The first error of a socket
     /// is final for reading, and is reported once; so the alert may go at the second attempt.
     pub(super) fn tell(&self, alert: Option<u8>, detail: &str) -> Cause {
-        let sent = |alert: &u8| (0..2).any(|_| self.port.send(ALERT, &[FATAL, *alert]).is_ok());
+        let sent = |alert: &u8| (0..2).any(|_| self.records.send(ALERT, &[FATAL, *alert]).is_ok());
         let our_alert = alert.filter(|_| !self.marks.downward_done.get()).filter(sent);
         Cause::Tls { our_alert, peer_alert: None, detail: detail.to_owned() }
     }

@@ -121,7 +121,7 @@ impl<H: Host> KernelTransfer<'_, H> {
         while pipe.len() < enough {
             match pipe.fill(self.client, enough - pipe.len()) {
                 Ok(0) => {
-                    let received = self.port.received(self.cipher).map_err(|error| self.broken(&error))?;
+                    let received = self.records.received().map_err(|error| self.broken(&error))?;
                     if memory.zero_at == Some(received) {
                         // Nothing was received since it last said 0: no record is empty, the stream is at its end.
                         return Ok(Stop::ByHand(Expected::Anything));
@@ -158,7 +158,7 @@ impl<H: Host> KernelTransfer<'_, H> {
     async fn by_hand(&self, expected: Expected, memory: &mut Memory) -> Result<Found, Cause> {
         let mut buffer = self.host.shelf().take();
         buffer.resize(limits::TLS_PLAIN_BYTES_MAX, 0);
-        let record = self.port.receive(&mut buffer);
+        let record = self.records.receive(&mut buffer);
         match record {
             Ok(Record::Data(0)) => {
                 self.host.shelf().give(buffer);
@@ -201,7 +201,7 @@ impl<H: Host> KernelTransfer<'_, H> {
             Said::Nothing => {}
             Said::Renegotiate => {
                 // A warning that finds no room is not missed by anybody.
-                let _ = self.port.send(ALERT, &[WARNING, NO_RENEGOTIATION]);
+                let _ = self.records.send(ALERT, &[WARNING, NO_RENEGOTIATION]);
             }
             Said::NewKeys { keys, answer, not_before } => {
                 self.install(Direction::Receive, &keys)?;
