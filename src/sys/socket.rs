@@ -177,7 +177,7 @@ impl Socket {
 
     /// The way to kernel TLS, where this socket's kernel may be trusted with any.
     pub fn kernel_tls(&self) -> Option<Port> {
-        let trust = self.reactor().kernel(|kernel| kernel.tls()).filter(|trust| self.is_tcp && trust.takes_any())?;
+        let trust = self.reactor().kernel(|kernel| kernel.tls()).filter(|trust| self.is_tcp && trust.seals_any())?;
         Some(Port::new(self.clone(), trust))
     }
 

@@ -12,7 +12,11 @@ pub(super) fn is_used(wanted: Ktls) -> bool {
 
 /// Whether a listener's connections may give keys to the kernel.
 pub(super) fn may_leave(wanted: Ktls, listener: &Listener) -> bool {
-    listener.kernel.ktls != Directions::Off && is_used(wanted)
+    match listener.kernel.ktls {
+        Directions::Off => false,
+        Directions::Transmit => wanted != Ktls::Off && ktls::trust().seals_any(),
+        Directions::Receive | Directions::Both | Directions::Auto => is_used(wanted),
+    }
 }
 
 /// What the operator is told: what the kernel's TLS is trusted with, or why it is not used.

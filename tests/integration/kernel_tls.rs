@@ -26,6 +26,11 @@ fn in_kernel(version: Version) -> bool {
     path_of(version).is_some_and(|path| path != "user")
 }
 
+/// Whether what we send on TLS 1.3 is under keys that this kernel cannot change: `COUNTERSIGN_TEST_KEYS=fixed`.
+fn keys_are_fixed() -> bool {
+    std::env::var("COUNTERSIGN_TEST_KEYS").is_ok_and(|keys| keys == "fixed")
+}
+
 /// The way of the bytes of a direction (`in` or `out`) of a connection that took this path, if not the path's own:
 /// `COUNTERSIGN_TEST_BYTES=in=user,out=splice`.
 fn bytes_path(direction: &str, path: &str) -> String {
@@ -236,7 +241,7 @@ fn keys_change_in_both_directions_while_bytes_flow() {
     let (mut raw, mut sealer) = opened(&world, &server, Version::Tls13);
     for round in 0..60u8 {
         let mut bytes = sealer.seal(DATA, &[round; 3000]);
-        bytes.extend(sealer.seal(HANDSHAKE, &[24, 0, 0, 1, round % 2]));
+        bytes.extend(sealer.seal(HANDSHAKE, &[24, 0, 0, 1, if keys_are_fixed() { 0 } else { round % 2 }]));
         sealer.update();
         bytes.extend(sealer.seal(DATA, &[round; 5000]));
         // Cut anywhere, in two segments.
@@ -248,6 +253,23 @@ fn keys_change_in_both_directions_while_bytes_flow() {
     raw.send(&sealer.seal(ALERT, &[1, 0])).unwrap();
     assert_eq!(raw.ending(), Ending::CloseNotify);
     assert_eq!(server.audit_of(raw.address(), "closed")["close_reason"], "done");
+}
+
+#[test]
+fn a_client_that_asks_for_keys_which_the_kernel_cannot_change_is_told_and_the_audit_says_why() {
+    if !keys_are_fixed() {
+        println!("skipped: nobody says that keys are fixed here");
+        return;
+    }
+    let world = World::new();
+    let (server, backend) = world.serve_before(welcome());
+    let (mut raw, mut sealer) = opened(&world, &server, Version::Tls13);
+    raw.send(&sealer.seal(HANDSHAKE, &[24, 0, 0, 1, 1])).unwrap();
+    assert_eq!(raw.ending(), Ending::Alert(80));
+    assert_end(&server, &backend, 0, &raw, (End::Reset, "tls_error"), "a wish for new keys");
+    let line = server.audit_of(raw.address(), "closed");
+    assert!(line["reason_detail"].as_str().unwrap().contains("cannot change"), "{line}");
+    assert_eq!(line["our_alert"], 80, "{line}");
 }
 
 #[test]
@@ -303,6 +325,12 @@ fn used_up_keys_are_changed_in_tls_13_and_end_a_connection_of_tls_12() {
         let mut client = ClientSpec::new(&world.pki).versions(TLS13).connect(server.address());
         client.handshake().unwrap();
         let (bytes, ending) = client.read_to_end();
+        if keys_are_fixed() {
+            assert!(bytes.len() < TOTAL && ending != Ending::CloseNotify, "{} {ending:?}", bytes.len());
+            let line = server.audit_of(client.address, "closed");
+            assert!(line["reason_detail"].as_str().unwrap().contains("cannot change"), "{line}");
+            return;
+        }
         assert_eq!((bytes.len(), ending), (TOTAL, Ending::CloseNotify));
         assert!(bytes.iter().all(|byte| *byte == 9));
         let changes = server.metric("countersign_keyupdates_total{direction=\"out\"}");

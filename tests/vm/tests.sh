@@ -14,6 +14,14 @@ case $(sed -n 's/.*VM_MODE=\([a-z]*\).*/\1/p' /proc/cmdline) in
     carried)
         export COUNTERSIGN_TEST_LISTENER='splice = "off"'
         COUNTERSIGN_TEST_PATHS=$(echo "$COUNTERSIGN_TEST_PATHS" | sed s/splice/ktls/g) ;;
+    tx)
+        export COUNTERSIGN_TEST_LISTENER='ktls = "tx"' COUNTERSIGN_TEST_BYTES=in=user,out=splice
+        # The operator's own wish: also where keys cannot be changed.
+        [ "$(cat /kernel-name)" != release ] || export COUNTERSIGN_TEST_KEYS=fixed
+        COUNTERSIGN_TEST_PATHS=1.2=ktls,1.3=ktls ;;
+    rx)
+        export COUNTERSIGN_TEST_LISTENER='ktls = "rx"' COUNTERSIGN_TEST_BYTES=in=splice,out=user
+        COUNTERSIGN_TEST_PATHS=$(echo "$COUNTERSIGN_TEST_PATHS" | sed s/splice/ktls/g) ;;
 esac
 cd /tmp || exit 1
 mib=$(sed -n 's/.*VM_MIB=\([0-9]*\).*/\1/p' /proc/cmdline)

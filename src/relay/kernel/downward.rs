@@ -4,11 +4,12 @@
 use super::super::Host;
 use super::super::end::Cause;
 use super::super::transfer::DirectionEnd;
+use super::By;
 use super::transfer::{KernelTransfer, Misses};
 use super::upward::is_final;
 use crate::config::limits;
 use crate::sys::Interest;
-use crate::sys::ktls::{ALERT, Direction, HANDSHAKE};
+use crate::sys::ktls::{ALERT, DATA, Direction, HANDSHAKE};
 use crate::sys::splice::Pipe;
 use crate::wire::audit::Path;
 use std::io;
@@ -26,7 +27,7 @@ impl<H: Host> KernelTransfer<'_, H> {
             if (self.owed.take() || self.keys_are_used_up()?) && self.change_keys().await?.is_err() {
                 return Ok(DirectionEnd::ReceiverGone);
             }
-            let moved = match self.pipe() {
+            let moved = match self.pipe(Direction::Transmit) {
                 Some(mut pipe) => self.move_down(&mut pipe).await?,
                 None => self.carry_down().await?,
             };
@@ -92,6 +93,7 @@ impl<H: Host> KernelTransfer<'_, H> {
 
     /// Without a pipe: one buffer through user space. The inner error is the backend's.
     async fn carry_down(&self) -> Result<Result<io::Result<usize>, Gone>, Cause> {
+        let by = self.records.by(Direction::Transmit);
         let mut bytes = self.host.shelf().take();
         bytes.resize(limits::TLS_PLAIN_BYTES_MAX, 0);
         let read = self.backend.receive_now(&mut bytes);
@@ -104,14 +106,17 @@ impl<H: Host> KernelTransfer<'_, H> {
         };
         bytes.truncate(count);
         self.marks.sending.set(true);
-        let sent = self.send_all(self.client, &bytes).await;
+        let sent = match by {
+            By::Kernel => self.send_all(self.client, &bytes).await,
+            By::Us => self.send_sealed(DATA, &bytes).await,
+        };
         self.host.shelf().give(bytes);
         if let Err(error) = sent {
             return Ok(self.gone(&error)?.map(|()| Ok(0)));
         }
         self.marks.sending.set(false);
         self.records.count(count);
-        self.went_down(Path::Ktls, count);
+        self.went_down(self.carried(Direction::Transmit), count);
         Ok(Ok(Ok(count)))
     }
 
@@ -146,6 +151,9 @@ impl<H: Host> KernelTransfer<'_, H> {
         if left > 0 {
             return Ok(false);
         }
+        if self.session.borrow().changes_keys() && !self.records.can_change_ours() {
+            return Err(self.cannot_change("our keys are used up"));
+        }
         if !self.session.borrow().changes_keys() {
             let detail = "the keys of this TLS 1.2 connection are used up; clients of TLS 1.3 change theirs".to_owned();
             return Err(Cause::Tls { our_alert: None, peer_alert: None, detail });
@@ -173,10 +181,8 @@ impl<H: Host> KernelTransfer<'_, H> {
             detail: failure.detail.clone(),
         })?;
         // From the KeyUpdate on nothing may go under the old keys, not even an alert.
-        self.records.install(Direction::Transmit, &keys).map_err(|error| {
-            let detail = format!("the kernel did not take new keys: {error}");
-            Cause::Tls { our_alert: None, peer_alert: None, detail }
-        })?;
+        let changed = self.records.change(Direction::Transmit, &keys);
+        changed.map_err(|detail| Cause::Tls { our_alert: None, peer_alert: None, detail })?;
         self.host.key_updated(Direction::Transmit);
         self.unlooked.set(0);
         Ok(Ok(()))
@@ -184,13 +190,37 @@ impl<H: Host> KernelTransfer<'_, H> {
 
     /// A control record, as soon as there is room.
     async fn send(&self, kind: u8, body: &[u8]) -> io::Result<()> {
+        if self.records.by(Direction::Transmit) == By::Us {
+            return self.send_sealed(kind, body).await;
+        }
         let misses = Misses::default();
         loop {
-            match self.records.send(kind, body) {
+            match self.records.send(self.client, kind, body) {
                 Err(error) if !is_final(&error) => self.wait(self.client, Interest::Write, &misses).await,
                 other => return other,
             }
         }
+    }
+
+    /// Seals records here and sends them whole. Nothing else is sealed meanwhile.
+    async fn send_sealed(&self, kind: u8, body: &[u8]) -> io::Result<()> {
+        let sending = self.marks.sending.replace(true);
+        self.records.seal(kind, body, || self.host.shelf().take())?;
+        let (misses, mut before) = (Misses::default(), usize::MAX);
+        loop {
+            let left = self.records.flush(self.client)?;
+            if left == 0 {
+                break;
+            }
+            if left < before {
+                misses.hit();
+            }
+            before = left;
+            self.wait(self.client, Interest::Write, &misses).await;
+        }
+        self.host.shelf().give(self.records.take_room());
+        self.marks.sending.set(sending);
+        Ok(())
     }
 
     /// close_notify and FIN. The kernel keeps sealed records apart from TCP's queue, and a FIN would overtake them.

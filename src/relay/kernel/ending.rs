@@ -5,7 +5,7 @@ use super::super::end::Cause;
 use super::Records;
 use super::transfer::KernelRemains;
 use crate::config::limits;
-use crate::sys::ktls::{ALERT, Record};
+use crate::sys::ktls::ALERT;
 use crate::sys::{Interest, Socket};
 use std::io;
 use std::rc::Rc;
@@ -31,7 +31,7 @@ pub(in super::super) async fn finish<H: Host>(
         Cause::Tls { our_alert: Some(_), .. } if !downward_done => say_goodbye(host, &client, &records).await,
         Cause::BackendReset | Cause::ClientReset => client.reset_on_close(),
         _ if mid_way => client.reset_on_close(),
-        Cause::Asked(_) if !downward_done => match records.send(ALERT, &[1, 0]) {
+        Cause::Asked(_) if !downward_done => match records.send(&client, ALERT, &[1, 0]) {
             Ok(()) => say_goodbye(host, &client, &records).await,
             Err(_) => client.reset_on_close(),
         },
@@ -59,9 +59,8 @@ async fn say_goodbye<H: Host>(host: &Rc<H>, client: &Socket, records: &Records) 
         buffer.resize(limits::TLS_PLAIN_BYTES_MAX, 0);
         let mut misses = 0;
         while left > 0 {
-            match records.receive(&mut buffer) {
-                Ok(Record::Data(count)) => left = left.saturating_sub(count.max(1)),
-                Ok(Record::Control { len, .. }) => left = left.saturating_sub(len.max(1)),
+            match records.swallow(client, &mut buffer) {
+                Ok(Some(count)) => left = left.saturating_sub(count.max(1)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     misses += 1;
                     if client.ready(Interest::Read).await.is_err() {
@@ -72,7 +71,7 @@ async fn say_goodbye<H: Host>(host: &Rc<H>, client: &Socket, records: &Records) 
                         host.reactor().sleep_until(host.reactor().now() + pause).await;
                     }
                 }
-                Ok(Record::End) | Err(_) => break,
+                Ok(None) | Err(_) => break,
             }
         }
         host.shelf().give(buffer);

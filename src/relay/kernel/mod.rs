@@ -2,7 +2,8 @@
 //! without visiting user space. What the user-space path promises holds here too: order, back-pressure, half-closes, and
 //! that no truncation looks like an orderly end.
 //!
-//! A connection enters only as a whole and never comes back: what the kernel cannot do ends it with a reason.
+//! Each direction by itself may have its records opened or sealed here instead, if the listener says so. A connection never
+//! comes back: what the kernel cannot do ends it with a reason.
 
 mod downward;
 mod ending;
@@ -13,14 +14,14 @@ mod upward;
 
 pub(super) use ending::finish;
 pub(super) use exact::receive_exactly;
-use records::Records;
+use records::{By, Records};
 pub(super) use transfer::KernelTransfer;
 
 use super::{Entry, Host};
-use crate::config::Splice;
+use crate::config::{Directions, Splice};
 use crate::sys::Socket;
-use crate::sys::ktls::{Cipher, Direction, Keys, Version};
-use crate::tls::{Bulk, Departed, KernelSession, Session, Stay, TrafficKeys};
+use crate::sys::ktls::{Cipher, Direction, Keys, Trust, Version};
+use crate::tls::{Bulk, KernelSession, Session, Stay, TrafficKeys};
 use crate::wire::audit::Path;
 use std::rc::Rc;
 
@@ -43,7 +44,8 @@ pub(super) struct Entered {
 impl Entered {
     /// The way of its bytes, for the audit.
     pub fn path(&self) -> Path {
-        if self.by_pipes { Path::Splice } else { Path::Ktls }
+        let all = [Direction::Transmit, Direction::Receive].iter().all(|way| self.records.by(*way) == By::Kernel);
+        if self.by_pipes && all { Path::Splice } else { Path::Ktls }
     }
 }
 
@@ -68,9 +70,9 @@ pub(super) fn enter<H: Host>(
         Ok(suite) => suite,
         Err(why) => return user(session, Some(why)),
     };
-    if !port.trust().takes(version_of(tls13), cipher_of(bulk)) {
+    let Some(shares) = shares(entry.kernel.ktls, port.trust(), (version_of(tls13), cipher_of(bulk))) else {
         return user(session, Some(Stay::Suite));
-    }
+    };
     if port.attach().is_err() {
         return user(session, Some(Stay::Refused));
     }
@@ -78,19 +80,29 @@ pub(super) fn enter<H: Host>(
         Ok(departed) => departed,
         Err(failure) => return Way::Lost(failure.detail),
     };
-    let Departed { session, transmit, receive } = departed;
-    let records = Records::new(port, bulk);
-    for (direction, keys) in [(Direction::Transmit, &transmit), (Direction::Receive, &receive)] {
-        if let Err(error) = records.install(direction, keys) {
-            return Way::Lost(format!("the kernel did not take this connection's keys: {error}"));
-        }
-    }
+    let (records, session) = match Records::new(port, bulk, shares, departed) {
+        Ok(records) => records,
+        Err(detail) => return Way::Lost(detail),
+    };
     // Of what `splice` must not wait for, the pipe's side alone goes by its own flag.
     if let Err(error) = client.make_nonblocking().and_then(|()| backend.make_nonblocking()) {
         return Way::Lost(format!("the connection's sockets cannot be made non-blocking: {error}"));
     }
     let by_pipes = entry.kernel.splice != Splice::Off;
     Way::Kernel(Box::new(Entered { records, session, by_pipes }))
+}
+
+/// Who seals and who opens. What TLS 1.3 needs of a kernel, it needs for what is received: a client may change its keys at
+/// any time. What we send goes under the same keys until the client asks for others, which is rare; so a kernel that cannot
+/// change keys may seal where the operator asks for just that, and the client that asks for others is sent away.
+fn shares(wanted: Directions, trust: &Trust, (version, cipher): (Version, Cipher)) -> Option<(By, By)> {
+    let (suits, shares) = match wanted {
+        Directions::Off => return None,
+        Directions::Auto | Directions::Both => (trust.takes(version, cipher), (By::Kernel, By::Kernel)),
+        Directions::Transmit => (trust.seals(version, cipher), (By::Kernel, By::Us)),
+        Directions::Receive => (trust.takes(version, cipher), (By::Us, By::Kernel)),
+    };
+    suits.then_some(shares)
 }
 
 fn version_of(tls13: bool) -> Version {

@@ -4,7 +4,7 @@ use super::super::deadlines::Deadlines;
 use super::super::end::{Cause, EndSignal};
 use super::super::transfer::{First, Marks, until_over, yield_until_polled};
 use super::super::{Account, Host};
-use super::{Entered, Records};
+use super::{By, Entered, Records};
 use crate::config::limits;
 use crate::sys::ktls::{ALERT, Direction, Trouble};
 use crate::sys::splice::PipeLoan;
@@ -73,14 +73,23 @@ impl<'a, H: Host> KernelTransfer<'a, H> {
         KernelRemains {
             upward_done: self.marks.upward_done.get(),
             downward_done: self.marks.downward_done.get(),
-            mid_way: self.marks.sending.get(),
+            mid_way: self.marks.sending.get() || self.records.is_mid_way(),
             records: self.records,
         }
     }
 
-    /// A pipe, if bytes are to go through one and there is one.
-    pub(super) fn pipe(&self) -> Option<PipeLoan<'a>> {
-        if self.by_pipes { self.host.pipes().take() } else { None }
+    /// A pipe, if the bytes of this direction are to go through one and there is one.
+    pub(super) fn pipe(&self, direction: Direction) -> Option<PipeLoan<'a>> {
+        let wanted = self.by_pipes && self.records.by(direction) == By::Kernel;
+        if wanted { self.host.pipes().take() } else { None }
+    }
+
+    /// The way of bytes that go through user space.
+    pub(super) fn carried(&self, direction: Direction) -> Path {
+        match self.records.by(direction) {
+            By::Kernel => Path::Ktls,
+            By::Us => Path::User,
+        }
     }
 
     pub(super) fn touch(&self) {
@@ -106,10 +115,7 @@ impl<'a, H: Host> KernelTransfer<'a, H> {
     }
 
     pub(super) fn install(&self, direction: Direction, keys: &TrafficKeys) -> Result<(), Cause> {
-        self.records.install(direction, keys).map_err(|error| {
-            let detail = format!("the kernel did not take new keys: {error}");
-            self.tell(Some(INTERNAL_ERROR), &detail)
-        })
+        self.records.change(direction, keys).map_err(|detail| self.tell(Some(INTERNAL_ERROR), &detail))
     }
 
     /// A failure of the client's, told to it if it can still be told.
@@ -123,9 +129,25 @@ impl<'a, H: Host> KernelTransfer<'a, H> {
     /// Sends a fatal alert at once, if there is room for it: the kernel keeps records whole. The first error of a socket
     /// is final for reading, and is reported once; so the alert may go at the second attempt.
     pub(super) fn tell(&self, alert: Option<u8>, detail: &str) -> Cause {
-        let sent = |alert: &u8| (0..2).any(|_| self.records.send(ALERT, &[FATAL, *alert]).is_ok());
+        let attempts = if self.records.by(Direction::Transmit) == By::Kernel { 2 } else { 1 };
+        let sent = |alert: &u8| (0..attempts).any(|_| self.say_now(ALERT, &[FATAL, *alert]));
         let our_alert = alert.filter(|_| !self.marks.downward_done.get()).filter(sent);
         Cause::Tls { our_alert, peer_alert: None, detail: detail.to_owned() }
+    }
+
+    /// Sends a control record at once, if that can be done; what we seal does not go between the bytes of another record,
+    /// nor behind our close_notify.
+    pub(super) fn say_now(&self, kind: u8, body: &[u8]) -> bool {
+        let may = self.records.by(Direction::Transmit) == By::Kernel || !self.marks.sending.get();
+        may && self.records.send(self.client, kind, body).is_ok()
+    }
+
+    /// Keys of ours are to change, and the kernel that has them cannot do it.
+    pub(super) fn cannot_change(&self, why: &str) -> Cause {
+        let detail = format!(
+            "{why}, and this kernel cannot change them; write ktls = \"auto\" for the listener, or run Linux 6.14 or later"
+        );
+        self.tell(Some(INTERNAL_ERROR), &detail)
     }
 
     /// What an error of the client's socket means. Errors of the kernel's TLS layer are not TCP's.

@@ -6,6 +6,8 @@
 use super::super::Host;
 use super::super::end::Cause;
 use super::super::transfer::{DirectionEnd, First};
+use super::By;
+use super::records::Next;
 use super::transfer::{KernelTransfer, Misses};
 use crate::config::limits;
 use crate::sys::Interest;
@@ -65,15 +67,9 @@ impl<H: Host> KernelTransfer<'_, H> {
         }
         let mut memory = Memory::default();
         loop {
-            let stop = match self.spliced(&mut memory).await? {
-                Some(stop) => stop,
-                None => return Ok(DirectionEnd::ReceiverGone),
-            };
-            let found = match stop {
-                Stop::Enough => Found::Moved,
-                Stop::Wait => Found::Nothing,
-                Stop::ByHand(expected) => self.by_hand(expected, &mut memory).await?,
-                Stop::Broken(error) => return Err(self.broken(&error)),
+            let found = match self.records.by(Direction::Receive) {
+                By::Kernel => self.opened_by_kernel(&mut memory).await?,
+                By::Us => self.opened_here(&mut memory).await?,
             };
             match found {
                 Found::Moved => {
@@ -94,9 +90,62 @@ impl<H: Host> KernelTransfer<'_, H> {
         Ok(DirectionEnd::Orderly)
     }
 
+    async fn opened_by_kernel(&self, memory: &mut Memory) -> Result<Found, Cause> {
+        match self.spliced(memory).await? {
+            None => Ok(Found::ReceiverGone),
+            Some(Stop::Enough) => Ok(Found::Moved),
+            Some(Stop::Wait) => Ok(Found::Nothing),
+            Some(Stop::ByHand(expected)) => self.by_hand(expected, memory).await,
+            Some(Stop::Broken(error)) => Err(self.broken(&error)),
+        }
+    }
+
+    /// Takes what was read: data up to the first record that is none, and that record. Reads more when nothing is left.
+    async fn opened_here(&self, memory: &mut Memory) -> Result<Found, Cause> {
+        let mut plain = self.host.shelf().take();
+        let next = self.records.open(&mut plain);
+        let count = plain.len();
+        if count == 0 {
+            self.host.shelf().give(plain);
+        } else {
+            memory.empty = 0;
+            self.session.borrow_mut().note_data();
+            if !self.carry_up(plain, count, Path::User).await {
+                return Ok(Found::ReceiverGone);
+            }
+        }
+        match next.map_err(|failure| self.refuse(&failure))? {
+            Next::Empty => self.note_empty(memory).map(|()| Found::Moved),
+            Next::Control { kind, body } => self.obey(self.judge(kind, &body)?).await,
+            Next::Missing => match self.records.read(self.client, self.host.shelf()) {
+                Ok(0) => Err(self.ended()),
+                Ok(_) => {
+                    self.touch();
+                    Ok(Found::Moved)
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Found::Moved),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Found::Nothing),
+                Err(error) => Err(self.broken(&error)),
+            },
+        }
+    }
+
+    /// The end of the client's stream, which no close_notify announced.
+    fn ended(&self) -> Cause {
+        // A reset is told once, there to a send: what a receive then sees as the end is none.
+        if self.marks.client_broke.get() { Cause::ClientReset } else { Cause::Truncated }
+    }
+
+    /// What a record that is not data means.
+    fn judge(&self, kind: u8, body: &[u8]) -> Result<Said, Cause> {
+        self.touch();
+        let said = self.session.borrow_mut().control(kind, body, self.host.reactor().now());
+        said.map_err(|failure| self.refuse(&failure))
+    }
+
     /// Moves what is there through a pipe. `None`: the backend is gone.
     async fn spliced(&self, memory: &mut Memory) -> Result<Option<Stop>, Cause> {
-        let Some(mut pipe) = self.pipe() else { return Ok(Some(Stop::ByHand(Expected::Anything))) };
+        let Some(mut pipe) = self.pipe(Direction::Receive) else { return Ok(Some(Stop::ByHand(Expected::Anything))) };
         let stop = self.fill(&mut pipe, memory)?;
         let misses = Misses::default();
         while !pipe.is_empty() {
@@ -175,14 +224,11 @@ impl<H: Host> KernelTransfer<'_, H> {
                 }
             }
             Ok(Record::Control { kind, len }) => {
-                self.touch();
-                let said = self.session.borrow_mut().control(kind, &buffer[..len], self.host.reactor().now());
+                let said = self.judge(kind, &buffer[..len]);
                 self.host.shelf().give(buffer);
-                self.obey(said.map_err(|failure| self.refuse(&failure))?).await
+                self.obey(said?).await
             }
-            // A reset is told once, there to a send: what a receive then sees as the end is none.
-            Ok(Record::End) if self.marks.client_broke.get() => Err(Cause::ClientReset),
-            Ok(Record::End) => Err(Cause::Truncated),
+            Ok(Record::End) => Err(self.ended()),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Found::Moved),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => match expected {
                 Expected::Anything => Ok(Found::Nothing),
@@ -201,11 +247,14 @@ impl<H: Host> KernelTransfer<'_, H> {
             Said::Nothing => {}
             Said::Renegotiate => {
                 // A warning that finds no room is not missed by anybody.
-                let _ = self.records.send(ALERT, &[WARNING, NO_RENEGOTIATION]);
+                self.say_now(ALERT, &[WARNING, NO_RENEGOTIATION]);
             }
             Said::NewKeys { keys, answer, not_before } => {
                 self.install(Direction::Receive, &keys)?;
                 self.host.key_updated(Direction::Receive);
+                if answer && !self.records.can_change_ours() {
+                    return Err(self.cannot_change("the client asks for new keys of ours"));
+                }
                 if answer {
                     self.owed.set(true);
                     let waker = self.owed_waker.borrow_mut().take();

@@ -43,6 +43,22 @@ impl Trust {
         self.passed[version as usize][cipher as usize] && (version == Version::Tls12 || self.rekeys)
     }
 
+    /// Whether what is sent on connections of this version and suite may be sealed, by whoever can do without changing the
+    /// keys where the kernel cannot.
+    pub fn seals(&self, version: Version, cipher: Cipher) -> bool {
+        self.passed[version as usize][cipher as usize]
+    }
+
+    /// Whether [`Trust::seals`] holds for anything.
+    pub fn seals_any(&self) -> bool {
+        self.passed.iter().flatten().any(|passed| *passed)
+    }
+
+    /// Whether keys can be changed.
+    pub fn changes_keys(&self) -> bool {
+        self.rekeys
+    }
+
     /// Whether anything may be handed over.
     pub fn takes_any(&self) -> bool {
         Version::ALL.iter().any(|version| Cipher::ALL.iter().any(|cipher| self.takes(*version, *cipher)))
@@ -106,7 +122,10 @@ impl fmt::Display for Trust {
         for failure in &self.failures {
             write!(f, "; {failure}")?;
         }
-        Ok(())
+        match self.seals(Version::Tls13, Cipher::Aes128Gcm) && !self.rekeys {
+            true => write!(f, "; a listener's ktls = \"tx\" seals TLS 1.3 all the same"),
+            false => Ok(()),
+        }
     }
 }
 
@@ -352,6 +371,7 @@ mod tests {
         let (release, failures) = Default::default();
         let mut trust = Trust { release, passed: [[true; 3]; 2], rekeys: false, failures, loaded: true };
         assert!(!trust.takes(Version::Tls13, Cipher::Aes128Gcm) && trust.takes(Version::Tls12, Cipher::Aes128Gcm));
+        assert!(trust.seals(Version::Tls13, Cipher::Aes128Gcm) && trust.to_string().contains("\"tx\""));
         assert!(!trust.takes_tls13() && trust.advice().contains("6.14"));
         trust.rekeys = true;
         assert!(trust.takes_tls13());
