@@ -22,7 +22,6 @@ use Refused::{Any, Words};
 
 #[rustfmt::skip]
 const PENDING: &[Pending] = &[
-    Pending { key: "listener.ktls", refused: Words(&["rx"]), help: "write \"tx\", \"both\", \"off\" or \"auto\"" },
     Pending { key: "site.protocol", refused: Words(&["http"]), help: "leave it out, or write \"tcp\"" },
     Pending { key: "site.http", refused: Any, help: "leave the table out" },
 ];
@@ -55,7 +54,6 @@ mod tests {
     /// A value of each pending key that is refused, and one that is not (if there is any).
     fn examples(key: &str) -> (&'static str, Option<&'static str>) {
         match key {
-            "listener.ktls" => ("\"rx\"", Some("\"tx\"")),
             "site.protocol" => ("\"http\"", Some("\"tcp\"")),
             "site.http" => ("{}", None),
             _ => unreachable!("{key}"),
