@@ -11,8 +11,7 @@
 //! - Calls on a socket past the kernel (kernel TLS, splice) may stand beside its operations: [`Socket::ready`] looks anew
 //!   each time, over either engine, and what epoll's memory says of a socket errs only toward one try too many.
 //!
-//! [`ktls`] and [`splice`] are groundwork: what they do is tried on real kernels by `tests/vm/run`, and no connection
-//! takes that path yet.
+//! What [`ktls`] and [`splice`] do is tried on real kernels by `tests/vm/run`.
 
 mod acceptor;
 mod activation;

@@ -3,6 +3,8 @@
 //!
 //! Reading order: [`Session`] drives one connection; [`SiteTable`] and [`Site`] say with what; `scope` lends a
 //! connection's context to rustls's callbacks; `verifier` and `tickets` are those callbacks; `ticket_keys` seals.
+//! Once keys are in the kernel, [`KernelSession`] judges what is no data, and [`Opener`] or [`Sealer`] does the direction that
+//! stayed here.
 
 #![forbid(unsafe_code)]
 
