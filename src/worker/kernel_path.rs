@@ -41,7 +41,7 @@ pub(super) fn look(wanted: Ktls, engine: Engine) -> Result<(), StartError> {
     let trust = match (wanted, engine) {
         (Ktls::Off, _) => return Ok(()),
         (Ktls::Auto, Engine::Epoll) => {
-            tracing::info!("kernel TLS is not used over epoll; it is over io_uring");
+            tracing::info!("kernel TLS is not used over epoll");
             return Ok(());
         }
         (Ktls::Require, Engine::Epoll) => {
