@@ -8,13 +8,15 @@ use crate::world::config::ConfigText;
 use crate::world::pki::{CLIENT_IDENTITY, Credential, LeafSpec, SERVER_NAME};
 use crate::world::process::run;
 use crate::world::server::{Server, command};
-use crate::world::wait::{SOON, until};
+use crate::world::wait::{SOON, slowness, until};
 use std::time::{Duration, Instant};
 
 /// Connections of each client: enough to be on both workers.
 const EACH: usize = 12;
 /// What the contract allows from the answer to the end of a connection, and what a busy test machine may add.
-const AT_ONCE: Duration = Duration::from_millis(1000 + 1500);
+fn at_once() -> Duration {
+    Duration::from_millis(1000) + Duration::from_millis(1500) * slowness()
+}
 
 /// A server with an admin socket before an echo, and a client beside the standard one.
 struct Served {
@@ -106,7 +108,7 @@ fn each_selector_ends_what_is_open_and_refuses_new_and_resumed_handshakes_until_
             assert_eq!(line["reason"], "identity_blocked", "{line}");
             assert_eq!(line["identity"], CLIENT_IDENTITY, "whom the block kept out: {line}");
             let addresses: Vec<_> = open.iter().map(|client| client.address).collect();
-            assert_eq!(ends(open, blocked + AT_ONCE), vec![Ending::CloseNotify; 2], "{selector:?} {versions:?}");
+            assert_eq!(ends(open, blocked + at_once()), vec![Ending::CloseNotify; 2], "{selector:?} {versions:?}");
             for address in addresses {
                 assert_eq!(server.audit_of(address, "closed")["close_reason"], "no_longer_admitted");
             }
@@ -127,7 +129,7 @@ fn a_block_ends_the_connections_of_every_worker_and_of_nobody_else() {
     let blocked = opened(&server, &ClientSpec::new(&served.world.pki), EACH);
     let mut others = opened(&server, &ClientSpec::with(&served.world.pki, &served.other), EACH);
     server.ctl_done(&["block", "--identity", CLIENT_IDENTITY]);
-    let at_latest = Instant::now() + AT_ONCE;
+    let at_latest = Instant::now() + at_once();
     // Also while the clients leave their sockets open.
     let listed = || server.ctl_json(&["sessions", "--identity", CLIENT_IDENTITY])["connections"] == 0;
     assert!(until(at_latest.saturating_duration_since(Instant::now()), listed));

@@ -6,13 +6,15 @@ use crate::world::client::{Client, ClientSpec, Ending, TLS12, TLS13, Tickets};
 use crate::world::config::{ConfigText, ListenerText, SiteText};
 use crate::world::pki::{Ca, Credential, KeyKind, LeafSpec, SERVER_NAME};
 use crate::world::server::{Server, command};
-use crate::world::wait::{SOON, uninterrupted, until};
+use crate::world::wait::{SOON, slowness, uninterrupted, until};
 use serde_json::Value;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// What the contract allows from the answer to the end of a connection, and what a busy test machine may add.
-const AT_ONCE: Duration = Duration::from_millis(1000 + 1500);
+fn at_once() -> Duration {
+    Duration::from_millis(1000) + Duration::from_millis(1500) * slowness()
+}
 /// Connections of each client: enough to be on both workers.
 const EACH: usize = 12;
 
@@ -253,7 +255,7 @@ fn shuts_out(served: &Served, shut: &Credential, stay: &[&Credential], reason: &
         assert_eq!(server.audit_of(client.address, "refused")["reason"], reason);
     }
     let addresses: Vec<_> = victims.iter().map(|client| client.address).collect();
-    all_end(victims, reloaded + AT_ONCE);
+    all_end(victims, reloaded + at_once());
     for address in addresses {
         assert_eq!(server.audit_of(address, "closed")["close_reason"], "no_longer_admitted");
     }
@@ -343,7 +345,7 @@ fn sighup_is_a_reload_too() {
     served.world.write("clients.crl", &served.world.pki.client_ca.crl(2, &[0x66]));
     server.process.signal("HUP");
     server.wait_audit(|line| line["event"] == "reload" && line["ok"] == true);
-    all_end(victims, Instant::now() + AT_ONCE);
+    all_end(victims, Instant::now() + at_once());
     served.world.write("clients.crl", "");
     server.process.signal("HUP");
     let line = server.wait_audit(|line| line["event"] == "reload" && line["ok"] == false);
@@ -380,7 +382,7 @@ fn watched_files_are_reloaded_once_each_time_they_change_and_a_failure_is_not_re
     let victims = opened(&server, &served.spec(&served.sibling));
     served.world.write("clients.crl", &served.world.pki.client_ca.crl(2, &[0x66]));
     assert!(until(SOON, || results() == [true]), "{:?}", reloads(&server));
-    all_end(victims, Instant::now() + AT_ONCE);
+    all_end(victims, Instant::now() + at_once());
     // By rename, as most programs write; and broken.
     served.world.write("new", "");
     std::fs::rename(served.world.path().join("new"), served.world.path().join("clients-ca.pem")).unwrap();

@@ -6,7 +6,7 @@ use super::record::{ALERT, CHANGE_CIPHER_SPEC, DATA, HANDSHAKE, Sealer, Version,
 use super::siege::{Bounds, Siege};
 use crate::world::client::Ending;
 use crate::world::goes_by_kernel;
-use crate::world::wait::{SOON, until};
+use crate::world::wait::{SOON, repeated, until};
 use std::io::Read;
 use std::net::TcpStream;
 use std::time::Duration;
@@ -46,7 +46,7 @@ fn a_flood_of_key_updates_ends_the_connection() {
     for (what, request) in [("requested", 1), ("not requested", 0)] {
         let (mut raw, mut sealer) = admitted(&mut siege, &kit, what);
         let mut bytes = Vec::new();
-        for _ in 0..10_000 {
+        for _ in 0..repeated(10_000) {
             bytes.extend(sealer.seal(HANDSHAKE, &[24, 0, 0, 1, request]));
             sealer.update();
         }
@@ -66,7 +66,7 @@ fn key_updates_with_data_between_are_answered_and_every_byte_comes_back() {
     let kit = Kit::new(&siege.world.pki, Version::Tls13);
     let (mut raw, mut sealer) = admitted(&mut siege, &kit, "KeyUpdates with data");
     let before = siege.cpu();
-    for round in 0..60u8 {
+    for round in 0..repeated(60) as u8 {
         let mut bytes = Vec::new();
         for _ in 0..50 {
             bytes.extend(sealer.seal(HANDSHAKE, &KEY_UPDATE_REQUESTED));
@@ -76,7 +76,7 @@ fn key_updates_with_data_between_are_answered_and_every_byte_comes_back() {
         raw.send(&bytes).unwrap();
         assert_eq!(raw.client.read_exactly(50).unwrap(), [round; 50]);
     }
-    println!("{:?} of CPU for 3000 KeyUpdates with a byte between each", siege.cpu() - before);
+    println!("{:?} of CPU for KeyUpdates with a byte between each", siege.cpu() - before);
     raw.client.reset();
     siege.end("KeyUpdates with data", &BOUNDS);
 }
@@ -88,14 +88,14 @@ fn a_client_that_provokes_answers_and_reads_none_gets_few_or_is_read_no_further(
     let kit = Kit::new(&siege.world.pki, Version::Tls13);
     // Nothing comes back from this backend: the handshake alone is done.
     let mut attackers = Vec::new();
-    for _ in 0..4 {
+    for _ in 0..repeated(4) {
         let mut raw = kit.greet(siege.address());
         raw.client.handshake().unwrap();
         siege.admitted(raw.address(), "reads no answer");
         raw.client.tcp.set_write_timeout(Some(Duration::from_millis(700))).unwrap();
         let mut sealer = raw.data_sealer();
         let mut sent = 0usize;
-        for _ in 0..400 {
+        for _ in 0..repeated(400) {
             let mut bytes = Vec::new();
             for _ in 0..50 {
                 bytes.extend(sealer.seal(HANDSHAKE, &KEY_UPDATE_REQUESTED));
@@ -146,13 +146,13 @@ fn a_flood_of_empty_records_ends_the_connection_and_one_of_single_bytes_arrives(
 
         let (mut raw, mut sealer) = admitted(&mut siege, &kit, "single bytes");
         let before = siege.cpu();
-        let sent: Vec<u8> = (0..10_000u32).map(|n| n as u8).collect();
+        let sent: Vec<u8> = (0..repeated(10_000)).map(|n| n as u8).collect();
         for chunk in sent.chunks(1000) {
             let bytes: Vec<u8> = chunk.iter().flat_map(|byte| sealer.seal(DATA, &[*byte])).collect();
             raw.send(&bytes).unwrap();
-            assert_eq!(raw.client.read_exactly(1000).unwrap(), chunk);
+            assert_eq!(raw.client.read_exactly(chunk.len()).unwrap(), chunk);
         }
-        println!("{:?} of CPU for 10,000 records of a byte", siege.cpu() - before);
+        println!("{:?} of CPU for {} records of a byte", siege.cpu() - before, sent.len());
         raw.reset();
     }
     siege.end("small records", &BOUNDS);
@@ -185,9 +185,10 @@ fn warnings_and_change_cipher_specs_end_the_connection_when_they_are_many() {
 
 #[test]
 fn handshake_messages_that_have_no_place_on_an_open_connection_end_it() {
+    let step = if repeated(2) == 1 { 2 } else { 1 };
     let mut siege = Siege::lay();
     for kit in Kit::both(&siege.world.pki) {
-        for kind in (0..30u8).chain([67, 254, 255]) {
+        for kind in (0..30u8).step_by(step).chain([67, 254, 255]) {
             // A hello in TLS 1.2 is a wish to renegotiate; KeyUpdate has a place in TLS 1.3.
             if kind == 1 && kit.version == Version::Tls12 {
                 continue;

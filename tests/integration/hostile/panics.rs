@@ -3,7 +3,7 @@
 use super::siege::{Bounds, Siege};
 use crate::world::backend::{End, echo};
 use crate::world::client::{Client, ClientSpec, Ending};
-use crate::world::server::{Server, binary, command};
+use crate::world::server::{Server, command, hooked};
 use crate::world::wait::{SOON, until};
 use serde_json::Value;
 use std::time::Duration;
@@ -13,16 +13,6 @@ const VARIABLE: &str = "COUNTERSIGN_TEST_PANIC_SNI";
 
 /// At each point, so often.
 const TIMES: usize = 5;
-
-/// Whether this program can be made to panic at all: it can if it is a debug build, and must not be able to if it is a
-/// release build.
-fn armed() -> bool {
-    let program = std::fs::read(binary()).unwrap();
-    let armed = program.windows(VARIABLE.len()).any(|window| window == VARIABLE.as_bytes());
-    let release = binary().iter().any(|part| part == "release");
-    assert!(!(armed && release), "a release build knows {VARIABLE}");
-    armed
-}
 
 fn besieged() -> Siege {
     Siege::started(
@@ -61,7 +51,7 @@ fn line_of(siege: &Siege, client: &Client, event: &str) -> Value {
 
 #[test]
 fn a_panic_ends_its_own_connection_alone_and_is_counted_logged_and_audited() {
-    if !armed() {
+    if !hooked(VARIABLE) {
         println!("skipped: a release build cannot be made to panic");
         return;
     }

@@ -3,7 +3,7 @@
 use super::raw::{Kit, Raw};
 use super::record::{ALERT, DATA};
 use super::siege::{Bounds, Siege};
-use crate::world::wait::{SOON, until};
+use crate::world::wait::{SOON, repeated, until};
 use std::time::Duration;
 
 /// At each step, so often.
@@ -63,11 +63,12 @@ fn up_to(siege: &mut Siege, kit: &Kit, step: usize) -> Raw {
 #[test]
 fn a_reset_at_any_step_ends_that_connection_alone_and_leaves_nothing_behind() {
     let mut siege = Siege::lay();
+    siege.server.any_path();
     let counted = siege.server.process.shows_descriptors();
     let before = if counted { siege.server.process.descriptors() } else { 0 };
     for kit in Kit::both(&siege.world.pki) {
         for step in 0..STEPS.len() {
-            for _ in 0..TIMES {
+            for _ in 0..repeated(TIMES) {
                 up_to(&mut siege, &kit, step).reset();
             }
         }

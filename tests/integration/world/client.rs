@@ -1,5 +1,6 @@
 //! A TLS client on rustls's buffered API over a plain socket, with every way to end a connection in the test's hands.
 
+use super::goes_by_kernel;
 use super::pki::{Credential, Pki, SERVER_NAME};
 use super::wait::{SOON, slowness, uninterrupted};
 use rustls::client::{
@@ -33,6 +34,11 @@ pub enum Ending {
 pub const TLS12: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12];
 pub const TLS13: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
 
+/// What a client offers that says nothing of it: both, and in a run about a kernel that takes TLS 1.2 alone, that.
+fn usual_versions() -> &'static [&'static SupportedProtocolVersion] {
+    if goes_by_kernel("1.2") && !goes_by_kernel("1.3") { TLS12 } else { rustls::ALL_VERSIONS }
+}
+
 /// What a client brings. Made into a `ClientConfig`, which must be kept where sessions are to be resumed: rustls binds
 /// them to it.
 pub struct ClientSpec {
@@ -54,7 +60,7 @@ impl ClientSpec {
     /// A client without a certificate.
     pub fn anonymous(pki: &Pki) -> ClientSpec {
         ClientSpec {
-            versions: rustls::ALL_VERSIONS,
+            versions: usual_versions(),
             roots: vec![pki.server_ca.der.clone()],
             credential: None,
             alpn: Vec::new(),

@@ -25,10 +25,16 @@ pub struct World {
     pub pki: Pki,
 }
 
-/// Whether connections of this version (`1.2` or `1.3`) take the kernel path in this run, as `tests/vm` says.
+/// The path that connections of this version (`1.2` or `1.3`) must take in this run, if anybody says so:
+/// `COUNTERSIGN_TEST_PATHS=1.2=splice,1.3=user`, as `tests/vm` does.
+pub fn path_of(version: &str) -> Option<String> {
+    let paths = std::env::var("COUNTERSIGN_TEST_PATHS").ok()?;
+    paths.split(',').find_map(|path| path.strip_prefix(version)?.strip_prefix('=')).map(str::to_owned)
+}
+
+/// Whether the kernel has the keys of such connections in this run.
 pub fn goes_by_kernel(version: &str) -> bool {
-    let paths = std::env::var("COUNTERSIGN_TEST_PATHS").unwrap_or_default();
-    paths.split(',').filter_map(|path| path.strip_prefix(version)).any(|path| matches!(path, "=splice" | "=ktls"))
+    path_of(version).is_some_and(|path| path != "user")
 }
 
 impl World {

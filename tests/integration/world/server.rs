@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// The binary: `COUNTERSIGN_BIN`, else the one that cargo built for this run.
@@ -25,9 +26,20 @@ pub fn command(dir: &Path) -> Command {
     command
 }
 
+/// Whether the program has a hook for tests, by the environment's variable that it reads: a debug build has them, and a
+/// release build must have none.
+pub fn hooked(variable: &str) -> bool {
+    let program = std::fs::read(binary()).unwrap();
+    let hooked = program.windows(variable.len()).any(|window| window == variable.as_bytes());
+    let release = binary().iter().any(|part| part == "release");
+    assert!(!(hooked && release), "a release build knows {variable}");
+    hooked
+}
+
 /// A running server.
 pub struct Server {
     pub process: Process,
+    any_path: AtomicBool,
     dir: PathBuf,
     /// Listener names and real addresses, as `ready` tells them.
     pub listeners: Vec<(String, SocketAddr)>,
@@ -62,7 +74,7 @@ impl Server {
         });
         let ready = ready.unwrap_or_else(|| panic!("no `ready` line:\n{}", process.stderr.text()));
         let listeners = parse_listeners(&ready);
-        Server { process, dir: dir.to_owned(), listeners, ready }
+        Server { process, any_path: AtomicBool::new(false), dir: dir.to_owned(), listeners, ready }
     }
 
     /// The first listener's address.
@@ -151,9 +163,40 @@ impl Server {
     }
 }
 
+impl Server {
+    /// For tests whose clients may leave before the kernel could be given their keys.
+    pub fn any_path(&self) {
+        self.any_path.store(true, Ordering::SeqCst);
+    }
+
+    /// Holds that what came in took the path that this run is about, so that no test of it passes in user space unseen.
+    /// A test that says itself what its listeners may do is left alone.
+    fn took_the_right_path(&self) {
+        let config = std::fs::read_to_string(self.dir.join("countersign.toml")).unwrap_or_default();
+        let own = config.matches("ktls =").count() > 1 || config.contains("splice =");
+        if !config.contains("ktls = \"auto\"") || own && std::env::var_os("COUNTERSIGN_TEST_LISTENER").is_none() {
+            return;
+        }
+        let mut taken = String::new();
+        for line in self.audit().iter().filter(|line| line["event"] == "accepted") {
+            let (version, path) = (line["tls"]["version"].as_str().unwrap(), line["path"].as_str().unwrap());
+            let wanted = super::path_of(version);
+            let right = self.any_path.load(Ordering::SeqCst) || wanted.is_none_or(|wanted| wanted == path);
+            assert!(right, "another path than this run is about: {line}");
+            taken.push_str(&format!("{version} {path}\n"));
+        }
+        if let Ok(tally) = std::env::var("COUNTERSIGN_TEST_TALLY") {
+            let mut file = std::fs::OpenOptions::new().append(true).create(true).open(tally).unwrap();
+            std::io::Write::write_all(&mut file, taken.as_bytes()).unwrap();
+        }
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if !std::thread::panicking() {
+            self.took_the_right_path();
+        } else {
             println!("--- the server's log\n{}", self.process.stderr.text());
             println!("--- its audit\n{}", self.audit_text());
         }

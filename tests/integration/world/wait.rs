@@ -14,6 +14,11 @@ pub fn slowness() -> u32 {
     std::env::var("COUNTERSIGN_TEST_SLOWNESS").map_or(1, |times| times.parse().expect("a number"))
 }
 
+/// How often to do again what each time shows the same: less often on a slow machine.
+pub fn repeated(times: usize) -> usize {
+    times.div_ceil(slowness() as usize)
+}
+
 /// Looks at `condition` until it gives a value; `None` once `limit` has passed.
 pub fn until_some<T>(limit: Duration, mut condition: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + limit * slowness();
