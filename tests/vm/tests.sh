@@ -41,7 +41,19 @@ tested() {
     done
 }
 
+# What operators do to open connections, and what bounds them: VM_TESTS=operators.
+operators='
+    reload::reloads_under_load reload::a_newly_revoked reload::a_withdrawn_anchor reload::a_rule_that
+    reload::a_deny_rule reload::a_renewed_server blocks::each_selector blocks::a_block_ends
+    shutdown::an_open_connection shutdown::the_drain_deadline shutdown::a_second_signal shutdown::an_idle_herd
+    deadlines::an_idle deadlines::a_connection deadlines::a_client_that_never deadlines::a_half_closed
+    limits::an_identity_has limits::a_resumed backends::least_connections backends::a_server_that_speaks
+    hand_over::ten_reloads hand_over::a_block_of hand_over::a_reload_of audit::a_slow_reader
+    proxy_header::v2_tells_addresses proxy_header::v2_reaches proxy_inbound::a_header_in_one ctl::sessions
+    ctl::drain_is resumption::a_session_resumes
+'
 chosen=$(of_command_line VM_TESTS)
+[ "$chosen" != operators ] || chosen=$operators
 # shellcheck disable=SC2086
 [ -z "$chosen" ] || { tested $chosen; exit; }
 units sys::ktls sys::splice --nocapture --test-threads=1 || exit 1
