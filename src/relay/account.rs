@@ -74,6 +74,11 @@ impl Account {
         self.record.conn_id
     }
 
+    #[cfg(debug_assertions)]
+    pub fn sni(&self) -> Option<&str> {
+        self.record.sni.as_deref()
+    }
+
     pub fn client(&self) -> SocketAddr {
         self.record.client
     }

@@ -445,3 +445,31 @@ fn a_silent_backend_behind_which_nothing_moves_costs_no_time_either() {
     assert!(spent < wall / 4, "{spent:?} of CPU in {wall:?} for eight idle clients");
     drop(clients);
 }
+
+#[test]
+fn urgent_data_of_a_backend_does_not_stop_what_is_behind_it_nor_look_like_its_end() {
+    let world = World::new();
+    for ends_at_once in [false, true] {
+        let script: Script = Arc::new(move |mut conversation: Conversation| {
+            conversation.send(&[1; 1000]);
+            // The byte itself is in no stream, on no path.
+            conversation.socket().send_out_of_band(b"!").unwrap();
+            conversation.send(&[2; 5000]);
+            if ends_at_once {
+                conversation.finish();
+            }
+            conversation.drain();
+        });
+        let backend = Backend::tcp(script);
+        let server = world.serve(&ConfigText::new(&backend.server));
+        for versions in [TLS12, TLS13] {
+            let mut client = ClientSpec::new(&world.pki).versions(versions).connect(server.address());
+            client.handshake().unwrap();
+            let bytes = client.read_exactly(6000).unwrap();
+            assert_eq!((&bytes[..1000], &bytes[1000..]), (&[1; 1000][..], &[2; 5000][..]));
+            client.close_notify();
+            assert_eq!(client.read_to_end(), (Vec::new(), Ending::CloseNotify));
+            assert_eq!(server.audit_of(client.address, "closed")["close_reason"], "done");
+        }
+    }
+}

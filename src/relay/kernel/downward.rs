@@ -15,7 +15,6 @@ use crate::wire::audit::Path;
 use std::io;
 use std::pin::pin;
 use std::task::Poll;
-use std::time::Duration;
 
 /// The client can no longer be written to.
 struct Gone;
@@ -27,7 +26,8 @@ impl<H: Host> KernelTransfer<'_, H> {
             if (self.owed.take() || self.keys_are_used_up()?) && self.change_keys().await?.is_err() {
                 return Ok(DirectionEnd::ReceiverGone);
             }
-            let moved = match self.pipe(Direction::Transmit) {
+            // Splice stops before a byte of urgent data, which a read steps over.
+            let moved = match self.pipe(Direction::Transmit).filter(|_| !misses.repeated()) {
                 Some(mut pipe) => self.move_down(&mut pipe).await?,
                 None => self.carry_down().await?,
             };
@@ -56,6 +56,8 @@ impl<H: Host> KernelTransfer<'_, H> {
     async fn move_down(&self, pipe: &mut Pipe) -> Result<Result<io::Result<usize>, Gone>, Cause> {
         let enough = pipe.capacity().min(limits::PIPE_FILL_BYTES);
         match pipe.fill(self.backend, enough) {
+            // Before a byte of urgent data it is not the end.
+            Ok(0) => self.carry_down().await,
             Ok(count) => Ok(self.drain(pipe).await?.map(|()| Ok(count))),
             Err(error) => Ok(Ok(Err(error))),
         }
@@ -107,7 +109,7 @@ impl<H: Host> KernelTransfer<'_, H> {
         bytes.truncate(count);
         self.marks.sending.set(true);
         let sent = match by {
-            By::Kernel => self.send_all(self.client, &bytes).await,
+            By::Kernel => self.send_all(self.client, &bytes, |part| self.records.count(part)).await,
             By::Us => self.send_sealed(DATA, &bytes).await,
         };
         self.host.shelf().give(bytes);
@@ -115,7 +117,6 @@ impl<H: Host> KernelTransfer<'_, H> {
             return Ok(self.gone(&error)?.map(|()| Ok(0)));
         }
         self.marks.sending.set(false);
-        self.records.count(count);
         self.went_down(self.carried(Direction::Transmit), count);
         Ok(Ok(Ok(count)))
     }
@@ -227,10 +228,10 @@ impl<H: Host> KernelTransfer<'_, H> {
     async fn say_end(&self) -> io::Result<()> {
         self.marks.sending.set(true);
         self.send(ALERT, &[1, 0]).await?;
-        let mut pause = Duration::from_millis(1);
+        let misses = Misses::default();
         while !self.records.is_flushed()? {
-            self.host.reactor().sleep_until(self.host.reactor().now() + pause).await;
-            pause = (pause * 2).min(Duration::from_millis(limits::KERNEL_TLS_PAUSE_MS));
+            // The kernel moves them on when there is room; a client that does not read is not asked about again and again.
+            self.wait(self.client, Interest::Write, &misses).await;
         }
         self.client.shutdown_send()?;
         self.marks.sending.set(false);

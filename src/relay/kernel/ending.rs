@@ -48,7 +48,7 @@ async fn say_goodbye<H: Host>(host: &Rc<H>, client: &Socket, records: &Records) 
             host.reactor().sleep_until(host.reactor().now() + pause).await;
         }
     };
-    let deadline = host.reactor().now() + Duration::from_millis(limits::GOODBYE_MS_MAX);
+    let deadline = host.reactor().now() + host.goodbye_time();
     if host.reactor().until(deadline, flushed).await.is_none() || client.shutdown_send().is_err() {
         client.reset_on_close();
         return;

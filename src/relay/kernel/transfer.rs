@@ -169,13 +169,14 @@ impl<'a, H: Host> KernelTransfer<'a, H> {
         }
     }
 
-    /// Sends all of `bytes` from user space.
-    pub(super) async fn send_all(&self, to: &Socket, mut bytes: &[u8]) -> io::Result<()> {
+    /// Sends all of `bytes` from user space, and tells of each part that went.
+    pub(super) async fn send_all(&self, to: &Socket, mut bytes: &[u8], went: impl Fn(usize)) -> io::Result<()> {
         let misses = Misses::default();
         while !bytes.is_empty() {
             match to.send_now(bytes) {
                 Ok(sent) if sent > 0 => {
                     misses.hit();
+                    went(sent);
                     bytes = &bytes[sent..];
                 }
                 Err(error) if Trouble::of(&error) != Trouble::NotNow => return Err(error),
@@ -205,6 +206,11 @@ pub(super) struct Misses(Cell<u32>);
 impl Misses {
     pub fn hit(&self) {
         self.0.set(0);
+    }
+
+    /// Whether it was more than the one time that every wait ends with.
+    pub fn repeated(&self) -> bool {
+        self.0.get() > 1
     }
 
     fn many(&self) -> bool {

@@ -168,7 +168,7 @@ impl<H: Host> KernelTransfer<'_, H> {
     fn fill(&self, pipe: &mut Pipe, memory: &mut Memory) -> Result<Stop, Cause> {
         let enough = pipe.capacity().min(limits::PIPE_FILL_BYTES);
         while pipe.len() < enough {
-            match pipe.fill(self.client, enough - pipe.len()) {
+            match pipe.fill_records(self.client, enough - pipe.len()) {
                 Ok(0) => {
                     let received = self.records.received().map_err(|error| self.broken(&error))?;
                     if memory.zero_at == Some(received) {
@@ -178,10 +178,7 @@ impl<H: Host> KernelTransfer<'_, H> {
                     memory.zero_at = Some(received);
                     self.note_empty(memory)?;
                 }
-                Ok(_) => {
-                    memory.empty = 0;
-                    self.session.borrow_mut().note_data();
-                }
+                Ok(_) => self.note_data(memory),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return Ok(if pipe.is_empty() { Stop::Wait } else { Stop::Enough });
                 }
@@ -195,7 +192,17 @@ impl<H: Host> KernelTransfer<'_, H> {
         Ok(Stop::Enough)
     }
 
+    fn note_data(&self, memory: &mut Memory) {
+        memory.empty = 0;
+        self.session.borrow_mut().note_data();
+        #[cfg(debug_assertions)]
+        super::super::fault::panic_if_asked("transfer", self.account.sni());
+        #[cfg(debug_assertions)]
+        super::super::fault::hang_if_asked("transfer", self.account.sni());
+    }
+
     fn note_empty(&self, memory: &mut Memory) -> Result<(), Cause> {
+        self.touch();
         memory.empty += 1;
         match memory.empty > limits::EMPTY_RECORDS_MAX {
             true => Err(self.tell(Some(UNEXPECTED_MESSAGE), "too many empty records")),
@@ -216,8 +223,7 @@ impl<H: Host> KernelTransfer<'_, H> {
             }
             Ok(Record::Data(count)) => {
                 buffer.truncate(count);
-                memory.empty = 0;
-                self.session.borrow_mut().note_data();
+                self.note_data(memory);
                 match self.carry_up(buffer, count, Path::Ktls).await {
                     true => Ok(Found::Moved),
                     false => Ok(Found::ReceiverGone),
@@ -290,7 +296,7 @@ impl<H: Host> KernelTransfer<'_, H> {
 
     /// Sends bytes from user space to the backend; the last `count` are the client's own. False: the backend is gone.
     async fn carry_up(&self, bytes: Vec<u8>, count: usize, path: Path) -> bool {
-        let sent = self.send_all(self.backend, &bytes).await;
+        let sent = self.send_all(self.backend, &bytes, |_| ()).await;
         self.host.shelf().give(bytes);
         if sent.is_err() {
             self.marks.backend_broke.set(true);
