@@ -147,7 +147,7 @@ pub trait Host: 'static {
     fn pipes(&self) -> &Pipes;
     /// A connection stays in user space though the kernel does TLS.
     fn stayed(&self, why: Stay);
-    /// On the kernel path the client changed its keys, or we ours.
+    /// The client changed its keys, or we ours.
     fn key_updated(&self, direction: Direction);
     /// A server of `entry.backends[backend]` that is not among `tried`; `None`: none is left.
     fn choose(&self, entry: &Entry, backend: usize, who: Option<&Identity>, tried: &[usize]) -> Option<Self::Seat>;

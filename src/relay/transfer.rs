@@ -7,8 +7,9 @@ use super::handshake::unix_now;
 use super::sizing::Sizing;
 use super::{Account, Host};
 use crate::config::limits;
+use crate::sys::ktls::Direction;
 use crate::sys::{Lease, Size, Sleep, Socket};
-use crate::tls::{Session, Status};
+use crate::tls::{KeyChanges, Session, Status};
 use crate::wire::audit::{CloseReason, Path};
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -146,6 +147,7 @@ impl<'a, H: Host> Transfer<'a, H> {
         super::fault::panic_if_asked("transfer", session.sni());
         #[cfg(debug_assertions)]
         super::fault::hang_if_asked("transfer", session.sni());
+        self.count_key_changes(&mut session);
         drop(session);
         drop(lease);
         if out.is_empty() {
@@ -222,6 +224,7 @@ impl<'a, H: Host> Transfer<'a, H> {
         }
         let sealed = self.session.borrow_mut().encrypt(&lease, &mut out);
         drop(lease);
+        self.count_key_changes(&mut self.session.borrow_mut());
         if sealed.is_err() {
             return Err(Gone);
         }
@@ -230,6 +233,12 @@ impl<'a, H: Host> Transfer<'a, H> {
         self.account.count_out(count);
         self.host.bytes_out(Path::User).add(count as u64);
         Ok(())
+    }
+
+    fn count_key_changes(&self, session: &mut Session) {
+        let KeyChanges { ours, clients } = session.take_key_changes();
+        (0..clients).for_each(|_| self.host.key_updated(Direction::Receive));
+        (0..ours).for_each(|_| self.host.key_updated(Direction::Transmit));
     }
 
     async fn to_client(&self, bytes: Vec<u8>) -> Result<(), Gone> {

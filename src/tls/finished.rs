@@ -3,6 +3,7 @@
 //! be told apart. The audit must say which was sent, so each suite's key schedule is wrapped: it computes what it always
 //! did, and leaves a note with the handshake that is lent to rustls.
 
+use super::key_changes;
 use super::names::SUITES;
 use super::scope;
 use rustls::crypto::ActiveKeyExchange;
@@ -30,7 +31,7 @@ fn wrap(suite: SupportedCipherSuite) -> SupportedCipherSuite {
         SupportedCipherSuite::Tls13(own) => SupportedCipherSuite::Tls13(Box::leak(Box::new(Tls13CipherSuite {
             common: common(&own.common),
             hkdf_provider: Box::leak(Box::new(NotingHkdf(own.hkdf_provider))),
-            aead_alg: own.aead_alg,
+            aead_alg: Box::leak(Box::new(key_changes::Noting(own.aead_alg))),
             quic: own.quic,
         }))),
         SupportedCipherSuite::Tls12(own) => SupportedCipherSuite::Tls12(Box::leak(Box::new(Tls12CipherSuite {

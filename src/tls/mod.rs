@@ -15,6 +15,7 @@ mod files;
 mod finished;
 mod hello;
 mod kernel;
+mod key_changes;
 mod names;
 mod offer;
 mod opener;
@@ -42,6 +43,7 @@ pub use established::Established;
 pub use failure::Failure;
 pub use files::read_secrets;
 pub use kernel::{Bulk, Departed, KernelSession, Said, Stay, TrafficKeys};
+pub use key_changes::KeyChanges;
 pub use names::openssl_cipher_name;
 pub use opener::{Opened, Opener};
 #[cfg(fuzzing)]

@@ -9,6 +9,7 @@ use super::Environment;
 use super::established::{self, Established};
 use super::failure::{Failure, Stage, alert_in, alert_of, detail_of, plaintext_alert, reason_of};
 use super::hello::{Greeting, Hello};
+use super::key_changes::{KeyChanges, Made};
 use super::quota::{Quota, QuotaPlace};
 use super::records::{self, Drive, WriteError};
 use super::scope::{self, Handshake, Proof};
@@ -72,6 +73,7 @@ struct Running {
     retried: bool,
     /// Counts the connection for its identity, until whoever keeps it takes it.
     place: Option<QuotaPlace>,
+    made: Made,
 }
 
 impl Session {
@@ -132,6 +134,14 @@ impl Session {
     pub fn close_notify(&mut self, out: &mut Vec<u8>) {
         if let Phase::Running(running) = &mut self.phase {
             running.close_notify(out);
+        }
+    }
+
+    /// Changes of keys since the last time, on an open connection.
+    pub fn take_key_changes(&mut self) -> KeyChanges {
+        match &mut self.phase {
+            Phase::Running(running) => running.made.take_changes(),
+            _ => KeyChanges::default(),
         }
     }
 
@@ -199,6 +209,7 @@ impl Session {
             retrying: false,
             retried: false,
             place: None,
+            made: Made::default(),
         });
         let status = running.feed(&mut bytes, now, plain, out);
         self.phase = Phase::Running(running);
@@ -230,7 +241,9 @@ impl Running {
             handshake.now = now;
         }
         let (plain_start, out_start) = (plain.len(), out.len());
-        let taken = self.take(input, plain, out);
+        let mut made = self.made;
+        let taken = made.during(|| self.take(input, plain, out));
+        self.made = made;
         self.silent &= out.len() == out_start;
         self.note_retry();
         if let Err(error) = taken {
@@ -297,7 +310,8 @@ impl Running {
         if data.is_empty() {
             return Ok(());
         }
-        records::encrypt(&mut self.tls, &mut self.carry, data, out).map_err(|error| match error {
+        let sealed = self.made.during(|| records::encrypt(&mut self.tls, &mut self.carry, data, out));
+        sealed.map_err(|error| match error {
             WriteError::Tls(error) => Box::new(Failure::new(reason_of(&error, Stage::Later), &detail_of(&error))),
             WriteError::Exhausted => {
                 // rustls has queued a close_notify.

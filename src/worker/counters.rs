@@ -62,7 +62,7 @@ pub struct KernelCounters {
     /// Never in user space.
     pub splice_in: Counter,
     pub splice_out: Counter,
-    /// Changes of clients' keys, and of ours.
+    /// Changes of clients' keys, and of ours, on any path.
     pub key_updates_in: Counter,
     pub key_updates_out: Counter,
     /// Connections that stayed in user space, by [`Stay`].

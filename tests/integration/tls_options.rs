@@ -105,13 +105,20 @@ fn a_client_hello_may_come_in_many_records_and_segments() {
 #[test]
 fn key_updates_are_answered_and_change_nothing() {
     let world = World::new();
-    let (server, _backend) = world.serve_before(echo());
+    let backend = Backend::tcp(echo());
+    let server = world.serve(&ConfigText::new(&backend.server).admin());
+    let changes =
+        |direction: &str| server.metric(&format!("countersign_keyupdates_total{{direction=\"{direction}\"}}"));
     let mut client = ClientSpec::new(&world.pki).versions(TLS13).connect(server.address());
+    client.echo(b"no change yet").unwrap();
+    assert_eq!((changes("in"), changes("out")), (0.0, 0.0));
     for _ in 0..20 {
         client.echo(b"before").unwrap();
         client.tls.refresh_traffic_keys().unwrap();
         client.echo(b"after").unwrap();
     }
+    // A client that changes its keys in this way asks for a change of ours.
+    assert_eq!((changes("in"), changes("out")), (20.0, 20.0));
     drop(client);
     assert_eq!(server.stop(), 0);
 }

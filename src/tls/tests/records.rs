@@ -1,7 +1,7 @@
 //! Data both ways: any pieces, half-closes, key updates, broken records, memory.
 
 use super::support::*;
-use crate::tls::{Session, Status};
+use crate::tls::{KeyChanges, Session, Status};
 use crate::trust::Reason;
 use proptest::prelude::*;
 use rustls::version::{TLS12, TLS13};
@@ -170,10 +170,12 @@ fn a_fatal_alert_of_the_client_is_recorded_and_not_answered() {
 #[test]
 fn key_updates_are_taken_and_answered_and_a_flood_of_them_is_not() {
     let (_pki, mut pipe) = open(&TLS13);
+    assert_eq!(pipe.session.take_key_changes(), KeyChanges::default());
     for _ in 0..100 {
         pipe.client.refresh_traffic_keys().unwrap();
         pipe.say(b"x").unwrap();
         pipe.answer(b"y");
+        assert_eq!(pipe.session.take_key_changes(), KeyChanges { ours: 1, clients: 1 });
     }
     assert_eq!(pipe.plain, [b'x'; 100]);
     assert_eq!(pipe.received, [b'y'; 100]);
