@@ -202,6 +202,8 @@ pub const PIPES_USED_MAX: usize = 256;
 pub const PIPE_FILL_BYTES: usize = 64 << 10;
 /// Keys are changed so many records before their limit: more than a pipeful can be, and the sixteenth part of AES-GCM's.
 pub const RECORDS_MARGIN: u64 = 1 << 20;
+/// Bytes of a handshake looked at at once, where the kernel may take over behind it.
+pub const HANDSHAKE_PEEK_BYTES: usize = 4 << 10;
 /// Times in a row that a socket on the kernel path may be ready for nothing before the loop pauses, and how long.
 pub const KERNEL_TLS_MISSES_MAX: u32 = 3;
 pub const KERNEL_TLS_PAUSE_MS: u64 = 20;

@@ -78,6 +78,8 @@ struct Talk {
     charged: bool,
     /// Whether the client has more connections than it may was looked at.
     looked: bool,
+    /// Bytes that the last step used up and that are in the socket still.
+    peeked: usize,
     /// What the handshake ran into.
     limit: Limit,
 }
@@ -85,8 +87,8 @@ struct Talk {
 impl Talk {
     fn new<H: Host>(host: &H, entry: &Entry) -> Talk {
         let session = Session::new(entry.sites.clone(), host.environment()).with_quota(host.quota(entry));
-        let (spoke, failed, heard, charged, looked, cpu) = Default::default();
-        Talk { session, spoke, failed, cpu, heard, charged, looked, limit: Limit::ConnectionsPerIdentity }
+        let (spoke, failed, heard, charged, looked, peeked, cpu) = Default::default();
+        Talk { session, spoke, failed, cpu, heard, charged, looked, peeked, limit: Limit::ConnectionsPerIdentity }
     }
 
     /// Learns who comes, then speaks TLS with them.
@@ -120,10 +122,15 @@ impl Talk {
         loop {
             let input = match waiting.take() {
                 Some(input) => input,
-                None => self.receive(client, account).await?,
+                None => self.receive(host, client, account).await?,
             };
             let mut out = host.shelf().take();
             let fed = self.step(host, entry, account.client().ip(), input, (&mut early, &mut out)).await;
+            let taken = kernel::take_away(client, std::mem::take(&mut self.peeked));
+            if let (Err(error), Ok(_)) = (&taken, &fed) {
+                account.refused(Reason::TcpReset, &format!("the connection broke during the handshake: {error}"));
+                return Err(());
+            }
             #[cfg(debug_assertions)]
             super::fault::panic_if_asked("handshake", self.session.sni());
             if let Err(failure) = &fed {
@@ -173,11 +180,21 @@ impl Talk {
         let cost = self.session.cost();
         if !host.pacer().try_begin(cost) {
             // Whoever waits holds no buffer that others receive with.
-            input = Input::Kept(input.bytes().to_vec());
+            if let Input::Fresh(lease) = input {
+                input = Input::Kept(lease.to_vec());
+            }
             host.pacer().begin(cost).await;
         }
         let before = sys::thread_cpu_time();
-        let fed = self.session.feed(input.bytes(), unix_now(&**host), plain, out);
+        let fed = match &mut input {
+            Input::Peeked(bytes) => {
+                let (fed, used) = self.session.feed_to_the_end(bytes, unix_now(&**host), plain, out);
+                // Behind an error nothing is left to wait for.
+                self.peeked = if fed.is_ok() { used } else { bytes.len() };
+                fed
+            }
+            input => self.session.feed(input.bytes(), unix_now(&**host), plain, out),
+        };
         self.cpu += sys::thread_cpu_time().saturating_sub(before);
         let status = fed?;
         if self.session.is_full() {
@@ -212,11 +229,11 @@ impl Talk {
         Err(self.session.refuse(Reason::RateLimited, &detail, out))
     }
 
-    async fn receive(&mut self, client: &Socket, account: &mut Account) -> Result<Input, ()> {
+    async fn receive<H: Host>(&mut self, host: &Rc<H>, client: &Socket, account: &mut Account) -> Result<Input, ()> {
         // Where the kernel may take over after the handshake, nothing behind it may be read.
-        let received = match self.session.wants_exactly().filter(|_| client.kernel_tls().is_some()) {
-            Some(wanted) => kernel::receive_exactly(client, wanted).await.map(|bytes| bytes.map(Input::Kept)),
-            None => client.receive(Size::Small).await.map(|lease| lease.map(Input::Fresh)),
+        let received = match self.session.reads_exactly() && client.kernel_tls().is_some() {
+            true => kernel::peek(host, client).await.map(|bytes| bytes.map(Input::Peeked)),
+            false => client.receive(Size::Small).await.map(|lease| lease.map(Input::Fresh)),
         };
         let detail = match received {
             Ok(Some(input)) => {
@@ -235,13 +252,15 @@ impl Talk {
 enum Input {
     Fresh(Lease),
     Kept(Vec<u8>),
+    /// Still in the socket.
+    Peeked(Vec<u8>),
 }
 
 impl Input {
     fn bytes(&mut self) -> &mut [u8] {
         match self {
             Input::Fresh(lease) => lease,
-            Input::Kept(bytes) => bytes,
+            Input::Kept(bytes) | Input::Peeked(bytes) => bytes,
         }
     }
 }

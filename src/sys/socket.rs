@@ -175,6 +175,22 @@ impl Socket {
         usize::try_from(read).map_err(|_| io::Error::last_os_error())
     }
 
+    /// The same, but leaves it there.
+    pub fn peek_now(&self, into: &mut [u8]) -> io::Result<usize> {
+        let (data, len) = (into.as_mut_ptr().cast(), into.len());
+        // SAFETY: the pointer and length are those of a slice that lives during the call.
+        let read = unsafe { libc::recv(self.descriptor.raw, data, len, libc::MSG_PEEK | libc::MSG_DONTWAIT) };
+        usize::try_from(read).map_err(|_| io::Error::last_os_error())
+    }
+
+    /// Throws away what is there, at most `count` bytes; of a TCP socket without keys.
+    pub fn discard_now(&self, count: usize) -> io::Result<usize> {
+        let flags = libc::MSG_TRUNC | libc::MSG_DONTWAIT;
+        // SAFETY: with this flag TCP copies nothing (tcp(7)), so that no memory is named.
+        let gone = unsafe { libc::recv(self.descriptor.raw, std::ptr::null_mut(), count, flags) };
+        usize::try_from(gone).map_err(|_| io::Error::last_os_error())
+    }
+
     /// The way to kernel TLS, where this socket's kernel may be trusted with any.
     pub fn kernel_tls(&self) -> Option<Port> {
         let trust = self.reactor().kernel(|kernel| kernel.tls()).filter(|trust| self.is_tcp && trust.seals_any())?;

@@ -180,19 +180,20 @@ pub(super) fn missing(carry: &[u8]) -> usize {
     }
 }
 
-/// Bytes to the end of the record that `carry` ends in, or of the next header; never 0.
-pub(super) fn exactly(mut carry: &[u8]) -> usize {
-    loop {
-        match carry {
-            [_, _, _, high, low, rest @ ..] => {
-                let body = usize::from(u16::from_be_bytes([*high, *low]));
-                match rest.split_at_checked(body) {
-                    Some((_, next)) => carry = next,
-                    None => return body - rest.len(),
-                }
-            }
-            short => return 5 - short.len(),
+/// How many bytes of `input` belong to the record that `carry` ends in or, behind whole ones, to the next; 0 of nothing.
+pub(super) fn to_the_end(mut carry: &[u8], input: &[u8]) -> usize {
+    while let [_, _, _, high, low, rest @ ..] = carry
+        && let Some((_, next)) = rest.split_at_checked(usize::from(u16::from_be_bytes([*high, *low])))
+    {
+        carry = next;
+    }
+    let byte = |at: usize| carry.get(at).or_else(|| input.get(at.checked_sub(carry.len())?)).copied();
+    match (byte(3), byte(4)) {
+        (Some(high), Some(low)) => {
+            let whole = 5 + usize::from(u16::from_be_bytes([high, low]));
+            input.len().min(whole.saturating_sub(carry.len()))
         }
+        _ => input.len(),
     }
 }
 
@@ -201,13 +202,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn exact_reading_never_passes_the_end_of_a_record_also_behind_whole_ones() {
-        assert_eq!(exactly(&[]), 5);
-        assert_eq!(exactly(&[22, 3]), 3);
-        assert_eq!(exactly(&[22, 3, 3, 0, 4]), 4);
-        assert_eq!(exactly(&[22, 3, 3, 0, 4, 9, 9, 9]), 1);
-        assert_eq!(exactly(&[22, 3, 3, 0, 1, 9]), 5);
-        assert_eq!(exactly(&[22, 3, 3, 0, 1, 9, 22, 3, 3, 1, 0, 7]), 255);
+    fn a_step_never_passes_the_end_of_a_record_also_behind_whole_ones() {
+        let input = [22, 3, 3, 0, 2, 9, 9, 22, 3, 3, 0, 1];
+        assert_eq!(to_the_end(&[], &input), 7);
+        assert_eq!(to_the_end(&[], &input[..4]), 4);
+        assert_eq!(to_the_end(&[], &input[..6]), 6);
+        assert_eq!(to_the_end(&input[..3], &input[3..]), 4);
+        assert_eq!(to_the_end(&input[..5], &input[5..]), 2);
+        assert_eq!(to_the_end(&input[..6], &input[6..]), 1);
+        assert_eq!(to_the_end(&input[..7], &input[7..]), 5);
+        assert_eq!(to_the_end(&input[..9], &input[9..]), 3);
+        assert_eq!(to_the_end(&[22, 3, 3, 0, 0], &input), 7);
+        assert_eq!(to_the_end(&[], &[22, 3, 3, 0, 0, 22]), 5);
+        assert_eq!(to_the_end(&[], &[]), 0);
     }
 
     #[test]

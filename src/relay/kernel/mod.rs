@@ -13,7 +13,7 @@ mod transfer;
 mod upward;
 
 pub(super) use ending::finish;
-pub(super) use exact::receive_exactly;
+pub(super) use exact::{peek, take_away};
 use records::{By, Records};
 pub(super) use transfer::KernelTransfer;
 

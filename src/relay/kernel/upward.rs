@@ -108,8 +108,7 @@ impl<H: Host> KernelTransfer<'_, H> {
         if count == 0 {
             self.host.shelf().give(plain);
         } else {
-            memory.empty = 0;
-            self.session.borrow_mut().note_data();
+            self.note_data(memory);
             if !self.carry_up(plain, count, Path::User).await {
                 return Ok(Found::ReceiverGone);
             }

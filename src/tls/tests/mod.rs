@@ -3,6 +3,7 @@
 mod client;
 mod clock;
 mod handshakes;
+mod kernel;
 mod layer;
 mod loading;
 mod pki;
