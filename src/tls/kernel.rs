@@ -11,7 +11,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 use zeroize::{Zeroize, Zeroizing};
 
-/// Why a connection stays in user space though the kernel could do TLS.
+/// Why a connection, or the carrying of its bytes, stays in user space though the kernel could do TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stay {
     /// This kernel does not take the connection's version and suite.
@@ -22,11 +22,13 @@ pub enum Stay {
     Ended,
     /// The kernel refused the socket.
     Refused,
+    /// No pipe was to be had for a moment: the kernel seals and opens, and bytes are carried from socket to socket.
+    Pipes,
 }
 
 impl Stay {
     /// All of them, in the order of their counters.
-    pub const ALL: [Stay; 4] = [Stay::Suite, Stay::Leftover, Stay::Ended, Stay::Refused];
+    pub const ALL: [Stay; 5] = [Stay::Suite, Stay::Leftover, Stay::Ended, Stay::Refused, Stay::Pipes];
 
     /// The metric's label value.
     pub fn code(self) -> &'static str {
@@ -35,6 +37,7 @@ impl Stay {
             Stay::Leftover => "leftover",
             Stay::Ended => "ended",
             Stay::Refused => "refused",
+            Stay::Pipes => "pipes",
         }
     }
 }

@@ -3,13 +3,14 @@
 use super::audit_queue::AuditQueue;
 use super::counters::{Counters, ListenerCounters};
 use super::gauges::{HandshakePlace, Place};
+use super::kernel_path;
 use super::plan::Plan;
 use super::rejudge::Rejudging;
 use super::seen::Seen;
 use crate::config::{OnFull, limits};
 use crate::relay::{Entry, Live, Pacer, Shelf, StepsPerTurn};
 use crate::sys::Reactor;
-use crate::sys::splice::{PipeBounds, Pipes};
+use crate::sys::splice::Pipes;
 use crate::tls::Environment;
 use crate::trust::Admission;
 use crate::wire::audit::{CloseReason, ConnectionId, ConnectionRecord, Record};
@@ -21,9 +22,6 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 const STEPS_PER_TURN: StepsPerTurn =
     StepsPerTurn { resumed: limits::RESUMED_STEPS_PER_TURN, full: limits::FULL_STEPS_PER_TURN };
-/// Bounds of every worker's pipes.
-const PIPES: PipeBounds =
-    PipeBounds { capacity: limits::PIPE_BYTES, kept_max: limits::PIPES_KEPT_MAX, used_max: limits::PIPES_USED_MAX };
 
 /// One worker's state around its connections.
 pub(super) struct WorkerHost {
@@ -81,7 +79,7 @@ impl WorkerHost {
             environment: Rc::new(environment),
             pacer: Pacer::new(reactor.clone(), STEPS_PER_TURN),
             shelf: Shelf::new(limits::SEND_BUFFERS_KEPT_MAX),
-            pipes: Pipes::new(PIPES),
+            pipes: Pipes::new(kernel_path::pipe_bounds()),
             audit,
             table: RefCell::new(Slab::new()),
             rejudging: Rejudging::default(),

@@ -377,12 +377,12 @@ fn gauges(config: &Config, old: &[Listener], known: &[Arc<Gauges>]) -> Vec<Arc<G
     let share = config.listeners.len().max(1) as u64;
     let descriptors = sys::limits::descriptor_limit().saturating_sub(limits::DESCRIPTORS_RESERVED);
     let by_memory = sys::limits::memory_limit() / 2 / limits::CONNECTION_BYTES;
-    // On the kernel path the workers' pipes need some too; they get half of all at most.
+    // On the kernel path the workers' pipes need some too.
     let pipes = match kernel_path::is_used(config.runtime.ktls) {
-        true => 2 * limits::PIPES_USED_MAX as u64 * affinity::allowed_cpus().len() as u64,
+        true => 2 * (kernel_path::pipe_bounds().used_max * affinity::allowed_cpus().len()) as u64,
         false => 0,
     };
-    let descriptors = descriptors.saturating_sub(pipes).max(descriptors / 2);
+    let descriptors = descriptors.saturating_sub(pipes);
     let auto = u32::try_from((descriptors / 2).min(by_memory) / share).unwrap_or(u32::MAX).max(1);
     let gauge = |listener: &Listener| {
         let (connections, handshakes) =

@@ -372,6 +372,7 @@ fn where_no_pipe_can_be_had_bytes_go_through_user_space_and_arrive_all_the_same(
     }
     if path_of(Version::Tls12).as_deref() == Some("splice") {
         assert!(server.metric("countersign_bytes_total{direction=\"in\",path=\"ktls\"}") > 0.0);
+        assert!(server.metric("countersign_path_demotions_total{reason=\"pipes\"}") >= 1.0);
     }
     assert_eq!(server.stop(), 0);
 }

@@ -53,7 +53,10 @@ const HELP: &[(&str, &str)] = &[
     ("countersign_worker_busy_seconds_total", "Time that a worker was busy."),
     ("countersign_bytes_total", "Decrypted bytes relayed: in from clients, out to them."),
     ("countersign_keyupdates_total", "Changes of keys on the kernel path: in by clients, out by us."),
-    ("countersign_path_demotions_total", "Connections that stayed in user space though the kernel does TLS."),
+    (
+        "countersign_path_demotions_total",
+        "Connections that stayed in user space though the kernel does TLS; `pipes`: whose bytes did for a while.",
+    ),
     ("countersign_backend_up", "1 while connections are sent to a server, 0 while it counts as down."),
     ("countersign_backend_connections_active", "Connections to a server open now."),
     ("countersign_backend_connections_total", "Connections made to a server."),

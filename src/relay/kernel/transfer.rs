@@ -9,7 +9,7 @@ use crate::config::limits;
 use crate::sys::ktls::{ALERT, Direction, Trouble};
 use crate::sys::splice::PipeLoan;
 use crate::sys::{Interest, Socket};
-use crate::tls::{Failure, KernelSession, TrafficKeys};
+use crate::tls::{Failure, KernelSession, Stay, TrafficKeys};
 use crate::wire::audit::Path;
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -27,6 +27,8 @@ pub(in super::super) struct KernelTransfer<'a, H: Host> {
     pub(super) records: Records,
     pub(super) session: RefCell<KernelSession>,
     by_pipes: bool,
+    /// A pipe was wanted, and none to be had.
+    went_without: Cell<bool>,
     pub(super) marks: Marks,
     /// The client asked for a change of our keys, and has not got it.
     pub(super) owed: Cell<bool>,
@@ -55,9 +57,22 @@ impl<'a, H: Host> KernelTransfer<'a, H> {
     ) -> KernelTransfer<'a, H> {
         let Entered { records, session, by_pipes } = entered;
         account.live().moved.touch(host.reactor().now());
-        let (marks, owed, owed_waker, unlooked) = Default::default();
+        let (marks, owed, owed_waker, unlooked, went_without) = Default::default();
         let session = RefCell::new(session);
-        KernelTransfer { host, account, client, backend, records, session, by_pipes, marks, owed, owed_waker, unlooked }
+        KernelTransfer {
+            host,
+            account,
+            client,
+            backend,
+            records,
+            session,
+            by_pipes,
+            went_without,
+            marks,
+            owed,
+            owed_waker,
+            unlooked,
+        }
     }
 
     /// Moves bytes until both directions have ended, one breaks, a deadline comes, or `signal` asks for the end.
@@ -80,8 +95,14 @@ impl<'a, H: Host> KernelTransfer<'a, H> {
 
     /// A pipe, if the bytes of this direction are to go through one and there is one.
     pub(super) fn pipe(&self, direction: Direction) -> Option<PipeLoan<'a>> {
-        let wanted = self.by_pipes && self.records.by(direction) == By::Kernel;
-        if wanted { self.host.pipes().take() } else { None }
+        if !self.by_pipes || self.records.by(direction) == By::Us {
+            return None;
+        }
+        let pipe = self.host.pipes().take();
+        if pipe.is_none() && !self.went_without.replace(true) {
+            self.host.stayed(Stay::Pipes);
+        }
+        pipe
     }
 
     /// The way of bytes that go through user space.
