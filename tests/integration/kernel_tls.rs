@@ -110,6 +110,20 @@ fn require_serves_where_the_kernel_does_it_all_and_else_exits_71_with_what_to_do
 }
 
 #[test]
+fn over_epoll_it_is_not_used_and_requiring_it_exits_71_with_what_to_do() {
+    let world = World::new();
+    let backend = Backend::tcp(echo());
+    let config = |ktls: &str| ConfigText::new(&backend.server).admin().runtime(&format!("engine = \"epoll\"\n{ktls}"));
+    let output = run(command(world.path()).args(["run", "-c"]).arg(config("ktls = \"require\"").write(world.path())));
+    assert_eq!(output.code, Some(71), "{}", output.text());
+    assert!(output.stderr.contains("io_uring") && output.stderr.contains("ktls = \"auto\""), "{}", output.text());
+    let server = world.serve(&config("ktls = \"auto\""));
+    let mut client = ClientSpec::new(&world.pki).connect(server.address());
+    client.echo(b"in user space").unwrap();
+    assert_eq!(server.audit_of(client.address, "accepted")["path"], "user");
+}
+
+#[test]
 fn empty_records_are_neither_an_end_nor_in_the_way() {
     let world = World::new();
     let (server, backend) = world.serve_before(echo());
