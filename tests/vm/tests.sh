@@ -41,7 +41,8 @@ tested() {
     done
 }
 
-# What operators do to open connections, and what bounds them: VM_TESTS=operators.
+# What operators do to open connections, and what bounds them, where both versions go
+# through the kernel; alone: VM_TESTS=operators.
 operators='
     reload::reloads_under_load reload::a_newly_revoked reload::a_withdrawn_anchor reload::a_rule_that
     reload::a_deny_rule reload::a_renewed_server blocks::each_selector blocks::a_block_ends
@@ -61,5 +62,7 @@ export COUNTERSIGN_TEST_TALLY=/tmp/tally
 tested kernel_tls:: endings:: integrity:: tls_options::key_updates hostile::floods:: hostile::resets:: || exit 1
 # With hooks that only a debug build has.
 COUNTERSIGN_BIN=/usr/bin/countersign-debug tested kernel_tls::used_up_keys || exit 1
+# shellcheck disable=SC2086
+[ "$(cat /kernel-name)" = release ] || tested $operators || exit 1
 echo "connections of these tests by version and path:"
 sort tally | uniq -c
