@@ -97,10 +97,10 @@ fn a_log_that_nobody_reads_holds_up_no_client_and_not_the_end() {
     let backend = Backend::tcp(echo());
     let config = config(&backend, "text").admin().write(world.path());
     let unread = world.write("unread", "");
-    // Whoever reads the log stops after its first line, and keeps it open.
+    // Whoever reads the log stops after the `ready` line, and keeps it open.
     let script = format!(
         "exec 3>&2; {{ '{}' run -c '{}' 2>&1 >/dev/null & echo $! >pid; wait $!; }} | \
-         {{ read -r line; echo \"$line\" >&3; while [ -e unread ]; do sleep 0.1; done; }}",
+         {{ while read -r line; do echo \"$line\" >&3; case $line in ready*) break; esac; done; while [ -e unread ]; do sleep 0.1; done; }}",
         crate::world::server::binary().display(),
         config.display()
     );

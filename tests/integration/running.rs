@@ -80,7 +80,7 @@ fn a_closed_standard_error_does_not_end_it() {
     let config = ConfigText::new(&backend.server).write(world.path());
     // The shell gives the program a standard error that closes after the `ready` line: later lines meet a broken pipe.
     let script = format!(
-        "exec 3>&2; {{ '{}' run -c '{}' 2>&1 >/dev/null & echo $! >pid; wait $!; }} | {{ read -r line; echo \"$line\" >&3; }}; wait",
+        "exec 3>&2; {{ '{}' run -c '{}' 2>&1 >/dev/null & echo $! >pid; wait $!; }} | {{ while read -r line; do echo \"$line\" >&3; case $line in ready*) break; esac; done; }}; wait",
         crate::world::server::binary().display(),
         config.display()
     );
