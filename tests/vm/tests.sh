@@ -10,20 +10,23 @@ case $(cat /kernel-name) in
     *) export COUNTERSIGN_TEST_PATHS=1.2=splice,1.3=splice ;;
 esac
 of_command_line() { sed -n "s/.*$1=\([^ ]*\).*/\1/p" /proc/cmdline | tr , ' '; }
-# VM_MODE on the kernel's command line: what every listener says of the kernel path, and which way bytes go then.
-case $(of_command_line VM_MODE) in
-    carried)
-        export COUNTERSIGN_TEST_LISTENER='splice = "off"'
-        COUNTERSIGN_TEST_PATHS=$(echo "$COUNTERSIGN_TEST_PATHS" | sed s/splice/ktls/g) ;;
-    tx)
-        export COUNTERSIGN_TEST_LISTENER='ktls = "tx"' COUNTERSIGN_TEST_BYTES=in=user,out=splice
-        # The operator's own wish: also where keys cannot be changed.
-        [ "$(cat /kernel-name)" != release ] || export COUNTERSIGN_TEST_KEYS=fixed
-        COUNTERSIGN_TEST_PATHS=1.2=ktls,1.3=ktls ;;
-    rx)
-        export COUNTERSIGN_TEST_LISTENER='ktls = "rx"' COUNTERSIGN_TEST_BYTES=in=splice,out=user
-        COUNTERSIGN_TEST_PATHS=$(echo "$COUNTERSIGN_TEST_PATHS" | sed s/splice/ktls/g) ;;
-esac
+# What every listener says of the kernel path, and which way bytes go then; VM_MODE on the kernel's command line sets it.
+mode() {
+    case $1 in
+        carried)
+            export COUNTERSIGN_TEST_LISTENER='splice = "off"'
+            COUNTERSIGN_TEST_PATHS=$(echo "$COUNTERSIGN_TEST_PATHS" | sed s/splice/ktls/g) ;;
+        tx)
+            export COUNTERSIGN_TEST_LISTENER='ktls = "tx"' COUNTERSIGN_TEST_BYTES=in=user,out=splice
+            # The operator's own wish: also where keys cannot be changed.
+            [ "$(cat /kernel-name)" != release ] || export COUNTERSIGN_TEST_KEYS=fixed
+            COUNTERSIGN_TEST_PATHS=1.2=ktls,1.3=ktls ;;
+        rx)
+            export COUNTERSIGN_TEST_LISTENER='ktls = "rx"' COUNTERSIGN_TEST_BYTES=in=splice,out=user
+            COUNTERSIGN_TEST_PATHS=$(echo "$COUNTERSIGN_TEST_PATHS" | sed s/splice/ktls/g) ;;
+    esac
+}
+mode "$(of_command_line VM_MODE)"
 cd /tmp || exit 1
 mib=$(of_command_line VM_MIB)
 export COUNTERSIGN_TEST_MIB="${mib:-50}"
@@ -53,7 +56,20 @@ operators='
     proxy_header::v2_tells_addresses proxy_header::v2_reaches proxy_inbound::a_header_in_one ctl::sessions
     ctl::drain_is resumption::a_session_resumes
 '
+# The other ways to use the kernel, in short; alone: VM_TESTS=modes.
+in_each_mode() {
+    case $(cat /kernel-name) in
+        release) modes=tx ;;
+        *) modes='carried tx rx' ;;
+    esac
+    for mode in $modes; do
+        echo "vm: every listener in mode $mode"
+        (mode "$mode" && tested kernel_tls::the_audit kernel_tls::keys_change kernel_tls::nothing_behind \
+            kernel_tls::empty_records kernel_tls::a_client_that_asks) || return 1
+    done
+}
 chosen=$(of_command_line VM_TESTS)
+[ "$chosen" != modes ] || { in_each_mode; exit; }
 [ "$chosen" != operators ] || chosen=$operators
 # shellcheck disable=SC2086
 [ -z "$chosen" ] || { tested $chosen; exit; }
@@ -61,8 +77,9 @@ units sys::ktls sys::splice --nocapture --test-threads=1 || exit 1
 export COUNTERSIGN_TEST_TALLY=/tmp/tally
 tested kernel_tls:: endings:: integrity:: tls_options::key_updates hostile::floods:: hostile::resets:: || exit 1
 # With hooks that only a debug build has.
-COUNTERSIGN_BIN=/usr/bin/countersign-debug tested kernel_tls::used_up_keys || exit 1
+COUNTERSIGN_BIN=/usr/bin/countersign-debug tested kernel_tls::used_up_keys hostile::panics:: || exit 1
 # shellcheck disable=SC2086
 [ "$(cat /kernel-name)" = release ] || tested $operators || exit 1
+in_each_mode || exit 1
 echo "connections of these tests by version and path:"
 sort tally | uniq -c

@@ -120,6 +120,12 @@ impl Process {
     pub fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.id())).unwrap().count()
     }
+
+    /// Numbers that no descriptor has now, the lowest first.
+    pub fn free_descriptors(&self) -> impl Iterator<Item = u64> {
+        let directory = format!("/proc/{}/fd", self.id());
+        (0..).filter(move |number| std::fs::symlink_metadata(format!("{directory}/{number}")).is_err())
+    }
 }
 
 impl Drop for Process {
