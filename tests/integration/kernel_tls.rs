@@ -361,7 +361,7 @@ fn where_no_pipe_can_be_had_bytes_go_through_user_space_and_arrive_all_the_same(
         // Two numbers are left: for the client's socket and the backend's.
         let known = prlimit(id, Resource::Nofile, getrlimit(Resource::Nofile)).unwrap();
         let current = Some(server.process.free_descriptors().nth(1).unwrap() + 1);
-        prlimit(id, Resource::Nofile, Rlimit { current, ..known.clone() }).unwrap();
+        prlimit(id, Resource::Nofile, Rlimit { current, ..known }).unwrap();
         let mut client = ClientSpec::new(&world.pki).versions(versions).connect(server.address());
         client.handshake().unwrap();
         client.echo(&[5; 300_000]).unwrap();
