@@ -119,6 +119,7 @@ fn over_epoll_it_is_not_used_and_requiring_it_exits_71_with_what_to_do() {
     assert_eq!(output.code, Some(71), "{}", output.text());
     assert!(output.stderr.contains("io_uring") && output.stderr.contains("ktls = \"auto\""), "{}", output.text());
     let server = world.serve(&config("ktls = \"auto\""));
+    server.any_path();
     let mut client = ClientSpec::new(&world.pki).connect(server.address());
     client.echo(b"in user space").unwrap();
     assert_eq!(server.audit_of(client.address, "accepted")["path"], "user");
